@@ -1,0 +1,48 @@
+# Everything a contributor or an operator runs. Each target sets up what it needs; a second run starts in seconds.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: run test check test-nightly test-real test-compose lock clean
+
+run: .venv/run.stamp            ## serve on 127.0.0.1:8080 with the embedded store and the scripted buddy
+	@$(BIN)/kindrail serve
+
+test: .venv/dev.stamp           ## the fast tests
+	@$(BIN)/python -m pytest
+
+check: .venv/dev.stamp          ## format, lint, types, shipped policies with their tests, documentation
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/kindrail check
+	$(BIN)/kindrail test
+	$(BIN)/python -m proxy.policy.docs --check docs/rails.md
+
+test-nightly: .venv/dev.stamp   ## the property tests with 20,000 examples each
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -m "" -k property --timeout 3600
+
+test-real: .venv/dev.stamp      ## against a real vLLM on this machine (see docs/testing.md)
+	$(BIN)/python -m pytest -m real --timeout 600
+
+test-compose: .venv/dev.stamp   ## the compose stack on a real Docker engine (see docs/testing.md)
+	$(BIN)/python -m pytest -m compose --timeout 1800
+
+lock:                           ## names, versions and hashes, no index address
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -o requirements.txt -q
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c requirements.txt -o requirements-dev.txt -q
+
+clean:
+	rm -rf .venv .kindrail *.egg-info
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Kindrail needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+
+.venv/run.stamp: requirements.txt pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.txt .venv/run.stamp | .venv/bin/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@

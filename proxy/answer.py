@@ -1,0 +1,167 @@
+"""One answer on its way out: cut into segments, judged by the line, settled piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from proxy.line import Heard, Judged, Line
+from proxy.segments import Cut, Segmenter
+from proxy.turn import Segment, Turn
+
+_REBUILD = 24  # messages of the transcript from which a lost state is rebuilt
+_OPEN_ENDINGS = frozenset({"clause", "piece", "torn", "limit"})
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """`start:end` of the raw answer is settled. `text` is what leaves in its place; None: it leaves as it came."""
+
+    start: int
+    end: int
+    text: str | None
+
+
+class Answer:
+    """One answer on its way out. `feed` it the model's text as it comes; the pieces it returns are settled, in order,
+    without a hole.
+
+    White space at the end of a segment is kept back and leaves with the next one, so that an answer which ends early
+    has none.
+    """
+
+    def __init__(self, line: Line, prefilled: str = "") -> None:
+        self._line = line
+        self._segmenter = Segmenter(line.policy.hold, line.policy.hold_max)
+        self._raw = prefilled  # what the model said before the segment at hand
+        self._own = len(prefilled)  # where the model's own text begins in it
+        self._done = 0  # up to where the model's text is settled
+        self._said: set[str] = set()  # house lines already in this answer
+        self._touched = False
+        self._open = False  # what left last stands in the middle of a sentence
+        self.sent = ""  # what has left
+        self.stored: list[str] = []  # the same as it may be stored
+        self.masked: list[str] = []  # the model's own text as it may be stored
+        self.ended = False  # a rail has ended the answer: the generation can be cancelled
+
+    async def feed(self, text: str) -> list[Piece]:
+        """Judges the segments that `text` settles."""
+        pieces: list[Piece] = []
+        for cut in [] if self.ended else self._segmenter.feed(text):
+            pieces += await self._judge(cut)
+            if self.ended:
+                break
+        return pieces
+
+    async def finish(self, cut_off: bool = False) -> list[Piece]:
+        """The model has nothing more to say: judges the rest.
+
+        `cut_off`: it stopped at its token limit, perhaps within a word.
+        """
+        pieces: list[Piece] = []
+        if self.ended:
+            return pieces
+        for cut in self._segmenter.finish():
+            pieces += await self._judge(replace(cut, ending="limit") if cut_off else cut)
+        total = len(self._raw) - self._own
+        if not self.ended and self.sent and self._done < total:
+            pieces.append(Piece(self._done, total, None))  # white space at the very end
+            self._leave(self._raw[self._own + self._done :])
+        if self._touched and not self.sent:
+            pieces.append(Piece(total, total, self._leave(self._line.say("fallback"))))
+        return pieces
+
+    async def replay(self, text: str) -> None:
+        """Lets the shape rails see an answer of the past, so that they remember it."""
+        for cut in [*self._segmenter.feed(text), *self._segmenter.finish()]:
+            await self._line.shape(self._segment(cut), 0)
+            self._raw += cut.text
+            self.sent += cut.text
+
+    async def _judge(self, cut: Cut) -> list[Piece]:
+        segment = self._segment(cut)
+        start = len(self._raw) - self._own
+        judged = await self._line.content(segment, 0, start)
+        self.masked.append(judged.masked)
+        text, ends = self._merged(cut, judged)
+        text, shape_ends = await self._shape(segment, text, start, house=judged.winner is not None)
+        ends = ends or shape_ends
+        self._raw += cut.text
+        return self._settle(cut, text, ends, judged.masked)
+
+    async def _shape(self, segment: Segment, text: str, start: int, house: bool) -> tuple[str, bool]:
+        """The merged text after the shape rails, which judge it sentence by sentence, however much of it was held."""
+        if text == segment.text and self._line.policy.hold == "sentence":
+            return await self._line.shape(segment, start) if text.strip() else (text, False)
+        left, sent = "", self.sent
+        cutter = Segmenter("sentence", max(1, len(text)))
+        for cut in [*cutter.feed(text), *cutter.finish()]:
+            ending = segment.ending if cut.ending == "last" else cut.ending
+            part = replace(segment, text=cut.text, sent=sent + left, ending=ending, house=house)
+            kept, ends = await self._line.shape(part, start)
+            left += kept
+            if ends:
+                return left, True
+        return left, False
+
+    def _segment(self, cut: Cut) -> Segment:
+        last = cut.ending in ("last", "limit")
+        return Segment(
+            "assistant", cut.text, self._line.turn, self._raw, cut.after, self.sent, last=last, ending=cut.ending
+        )
+
+    def _merged(self, cut: Cut, judged: Judged) -> tuple[str, bool]:
+        """The text after the content rails, and whether the answer ends with it."""
+        effect = judged.effect
+        if judged.winner is None:
+            return self._line.redacted(cut.text, effect.spans), False
+        key = judged.winner.say
+        if not key or key in self._said:
+            return "", effect.ends  # a house line is said once in an answer
+        self._said.add(key)
+        return self._line.say(key), effect.ends
+
+    def _settle(self, cut: Cut, text: str, ends: bool, masked: str) -> list[Piece]:
+        """The piece that leaves for this cut, and the line that must stand where nothing would."""
+        start, self._done = self._done, len(self._raw.rstrip()) - self._own
+        self._done = max(start, self._done)
+        raw = self._raw[self._own + start : self._own + self._done]
+        lead = raw[: len(raw) - len(raw.lstrip())]
+        self.ended = ends
+        if text == cut.text and not ends and (self.sent or not self._touched):
+            self._leave(raw, lead + masked.strip())
+            self._open = cut.ending in _OPEN_ENDINGS
+            return [Piece(start, self._done, None)] if raw else []
+        self._touched = True
+        out = text.strip()
+        if out:
+            lead = lead if self.sent else ""
+            self._leave(lead + out, lead + (masked.strip() if text == cut.text else out))
+            self._open = cut.ending in _OPEN_ENDINGS
+            out = lead + out
+        return [Piece(start, self._done, out + self._close() if ends else out)]
+
+    def _close(self) -> str:
+        """What an answer that ends here still needs: an ellipsis in mid-sentence, a line where nothing was said."""
+        if not self.sent:
+            return self._leave(self._line.say("fallback"))
+        return self._leave("…") if self._open else ""
+
+    def _leave(self, text: str, stored: str | None = None) -> str:
+        self.sent += text
+        self.stored.append(text if stored is None else stored)
+        return text
+
+
+async def rebuild(line: Line, history: Sequence[Heard]) -> None:
+    """Lets the rails remember in silence what the transcript tells, where no state was found."""
+    live = line.turn
+    for number, heard in enumerate(history[-_REBUILD:]):
+        line.turn = Turn(f"{live.id}.{number}", live.language, live.user, live.now, live.state)
+        if heard.role == "assistant":
+            await Answer(line).replay(heard.text)
+        else:
+            line.turn.user = heard.text
+            await line.content(Segment(heard.role, heard.text, line.turn, last=True), number, 0)
+    line.turn = live
+    line.findings.clear()

@@ -1,0 +1,219 @@
+"""A model server that speaks OpenAI's API (vLLM, TGI and anything alike), always asked for a stream.
+
+One rule of patience: from one event to the next at most `between_events` seconds pass (to the first: `first_event`).
+Keep-alive comments are no events and buy no time, so that a server that only says it is alive keeps no child waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager, suppress
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any
+
+import aiohttp
+import httpx
+import orjson
+from httpx_aiohttp import AiohttpTransport
+
+from proxy.backends._errors import event_of, parse, refuse, unreadable
+from proxy.turn import BackendFault, Delta
+from proxy.wire import sse
+
+_VLLM_KNOWS = frozenset({"repetition_penalty", "top_k", "min_p"})
+_NETWORK = (
+    httpx.HTTPError,
+    aiohttp.ClientError,
+    OSError,
+)  # the transport maps some of aiohttp's; OSError: TimeoutError
+_UNREACHABLE = "The model server cannot be reached. Check KINDRAIL_BACKEND_URL and that the server is running."
+_CLOSED = "The model server closed the connection before its answer was complete."
+_DONE = b"[DONE]"
+_QUICK = 5.0  # seconds for what needs no model: the list of models, an error's body, which server this is
+_DRAIN = 0.25  # seconds after `[DONE]` for the last bytes of the response, so that its connection can be used again
+_ERROR_BODY = 64 * 1024  # bytes of an error's body that are read
+
+
+class OpenAIBackend:
+    """One server, with a pool of connections of its own. Use it in one event loop and close it there."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str | None = None,
+        *,
+        connect: float = 5.0,
+        first_event: float = 60.0,
+        between_events: float = 30.0,
+    ) -> None:
+        """`base_url` with or without `/v1`; patience in seconds. Raises `ValueError` for what is no http(s) address."""
+        if not re.match(r"https?://[^/]", base_url):
+            raise ValueError("KINDRAIL_BACKEND_URL must be an http(s) address, as in http://127.0.0.1:8000/v1")
+        self._root = base_url.rstrip("/").removesuffix("/v1").rstrip("/")
+        self._first_event = first_event
+        self._between_events = between_events
+        self._is_vllm: bool | None = None  # None until the server has answered once
+        key = (api_key or "").strip()
+        self._client = httpx.AsyncClient(
+            transport=AiohttpTransport(client=_session),
+            trust_env=False,
+            timeout=httpx.Timeout(None, connect=connect),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # a sticky one would tie all to one replica
+            headers={"accept-encoding": "identity", **({"authorization": f"Bearer {key}"} if key else {})},
+        )
+
+    async def knows(self) -> frozenset[str]:
+        """What vLLM knows, if this is one; nothing for the others, which may refuse a field that they do not know."""
+        return _VLLM_KNOWS if await self._vllm() else frozenset()
+
+    async def stream(self, body: dict[str, Any]) -> AsyncGenerator[Delta, None]:
+        """The answer's events; usage is in the last one, and with vLLM in each.
+
+        Raises `BackendFault` before the first event or between two, also for an answer that breaks off.
+        """
+        asked = await self._asking(body)
+        deadline = asyncio.get_running_loop().time() + self._first_event
+        response = await self._open(asked, deadline)
+        complete = False
+        async with aclosing(response), aclosing(self._payloads(response, deadline)) as payloads:
+            async for payload in payloads:
+                if payload == _DONE:
+                    complete = True
+                    continue
+                event = event_of(payload)
+                complete = complete or _finishes(event)
+                yield Delta(payload, event)
+        if not complete:
+            raise BackendFault(502, _CLOSED, code="backend_closed")
+
+    async def models(self) -> dict[str, Any]:
+        """The server's own list. Raises `BackendFault`."""
+        with _faults(f"The model server sent no list of models within {_QUICK:g} s."):
+            async with asyncio.timeout(_QUICK):
+                response = await self._client.get(f"{self._root}/v1/models")
+        refuse(response.status_code, response.content)
+        models = parse(response.content)
+        if not isinstance(models, dict):
+            raise unreadable("its list of models is not a JSON object")
+        return models
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _vllm(self) -> bool:
+        """Whether this is vLLM; asked until the server has answered once. While it cannot be reached it is not."""
+        if self._is_vllm is None:
+            try:
+                async with asyncio.timeout(_QUICK):
+                    response = await self._client.get(f"{self._root}/version")
+            except _NETWORK:
+                return False
+            if response.status_code >= 500:  # a balancer whose servers are still starting
+                return False
+            answer = parse(response.content) if response.status_code == 200 else None
+            self._is_vllm = isinstance(answer, dict) and "version" in answer
+        return self._is_vllm
+
+    async def _asking(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The body as it is sent. vLLM counts usage in every event if asked: honest also where we cancel."""
+        options = {**(body.get("stream_options") or {}), "include_usage": True}
+        if await self._vllm():
+            options["continuous_usage_stats"] = True
+        return {**body, "stream": True, "stream_options": options}
+
+    async def _open(self, body: dict[str, Any], deadline: float) -> httpx.Response:
+        """The response with its body still to come; the caller closes it."""
+        request = self._client.build_request(
+            "POST",
+            f"{self._root}/v1/chat/completions",
+            content=orjson.dumps(body),
+            headers={"content-type": "application/json", "accept": "text/event-stream"},
+        )
+        with _faults(self._nothing_came()):
+            async with asyncio.timeout_at(deadline):
+                response = await self._client.send(request, stream=True)
+        if response.status_code == 200 and response.headers.get("content-type", "").startswith("text/event-stream"):
+            return response
+        async with aclosing(response):
+            refuse(response.status_code, await _error_body(response))
+        raise unreadable(f"it is no stream (status {response.status_code}). Check KINDRAIL_BACKEND_URL")
+
+    async def _payloads(self, response: httpx.Response, deadline: float) -> AsyncGenerator[bytes, None]:
+        """The data of the events up to `[DONE]`, or to the end of the response."""
+        late = self._nothing_came()
+        reader = sse.Reader()
+        chunks = response.aiter_bytes()
+        chunk: bytes | None = b""
+        while chunk is not None:
+            with _faults(late, broken=_CLOSED, code="backend_closed"):
+                async with asyncio.timeout_at(deadline):
+                    chunk = await anext(chunks, None)
+            for payload in _completed(reader, chunk):
+                yield payload
+                if payload == _DONE:
+                    await _drain(chunks)
+                    return
+                # Counted from here, after the yield: a client that takes its time is not the server's silence.
+                deadline = asyncio.get_running_loop().time() + self._between_events
+                late = f"The model server fell silent for {self._between_events:g} s in the middle of its answer."
+
+    def _nothing_came(self) -> str:
+        return f"The model server sent nothing within {self._first_event:g} s."
+
+
+def _session() -> aiohttp.ClientSession:
+    """aiohttp's session under httpx: no limit, as a stream holds its connection while it lasts, and no cookies.
+
+    Idle connections go before vLLM (uvicorn) closes them at 5 s, so that no request is written into a closing one.
+    """
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+@contextmanager
+def _faults(late: str, broken: str = _UNREACHABLE, code: str = "backend_unreachable") -> Iterator[None]:
+    """Turns what the network raises into `BackendFault`: 504 with `late` for our timeouts, else 502 with `broken`."""
+    try:
+        yield
+    except TimeoutError:
+        raise BackendFault(504, late, code="backend_timeout") from None
+    except _NETWORK as error:
+        # The transport calls a refused connection httpx.ConnectTimeout as well: only the cause tells the two apart.
+        if isinstance(error.__cause__, TimeoutError):
+            late = "The model server accepted no connection in time."
+            raise BackendFault(504, late, code="backend_timeout") from None
+        raise BackendFault(502, broken, code=code) from None
+
+
+async def _error_body(response: httpx.Response) -> bytes:
+    """Its first 64 KiB, or what came of them: a body that breaks off still has its status."""
+    body = b""
+    with suppress(*_NETWORK):
+        async with asyncio.timeout(_QUICK):
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) >= _ERROR_BODY:
+                    break
+    return body[:_ERROR_BODY]
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Reads to the end of the response, so that its connection can be used again; one that does not end is closed."""
+    with suppress(*_NETWORK):
+        async with asyncio.timeout(_DRAIN):
+            async for _ in chunks:
+                pass
+
+
+def _completed(reader: sse.Reader, chunk: bytes | None) -> list[bytes]:
+    """The events that a chunk, or the end of the response, completes."""
+    try:
+        return reader.close() if chunk is None else reader.feed(chunk)
+    except sse.EventTooLarge as error:
+        raise unreadable(str(error)) from None
+
+
+def _finishes(event: dict[str, Any]) -> bool:
+    return any(choice.get("finish_reason") for choice in event.get("choices") or ())

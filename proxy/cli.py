@@ -1,0 +1,207 @@
+"""The command line. Exit codes: 0 fine, 1 findings, 2 usage or environment."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import orjson
+import typer
+
+from proxy.config import SHIPPED_POLICIES, ConfigFault, load_config
+from proxy.policy import Policy, PolicyError, load_policy
+from proxy.policy import report as words
+from proxy.policy.explain import Side, as_json, conversation, explain
+from proxy.policy.faults import nearest
+from proxy.policy.load import policy_files
+from proxy.policy.trial import run_tests
+
+app = typer.Typer(
+    help="Kindrail: a guardrail proxy for chat models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Folder = Annotated[
+    Path,
+    typer.Option(
+        "--policies", envvar="KINDRAIL_POLICIES", help="The folder of policies.", show_default="the shipped ones"
+    ),
+]
+Chosen = Annotated[
+    list[str] | None, typer.Argument(help="Names of policies, files or folders. Default: all of the folder.")
+]
+Name = Annotated[str, typer.Option("--policy", envvar="KINDRAIL_POLICY", help="The policy, by name or file.")]
+
+
+class As(StrEnum):
+    """Who says the sentence to explain."""
+
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@app.command()
+def check(chosen: Chosen = None, policies: Folder = SHIPPED_POLICIES) -> None:
+    """Read policies and show every fault with file, line and column."""
+    faulty = False
+    for path in _paths(chosen or [], policies):
+        try:
+            typer.echo(words.checked(_load(path)))
+        except PolicyError as error:
+            faulty = True
+            typer.echo(error)
+    raise typer.Exit(1 if faulty else 0)
+
+
+@app.command(name="test")
+def run_test(chosen: Chosen = None, policies: Folder = SHIPPED_POLICIES) -> None:
+    """Run the tests that stand in policies: whole, by character and in random chunks."""
+    failed = False
+    for path in _paths(chosen or [], policies):
+        report = asyncio.run(run_tests(_usable(path)))
+        failed = failed or bool(report.failures)
+        for line in words.tested(report):
+            typer.echo(line)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command(name="explain")
+def run_explain(
+    sentence: Annotated[str | None, typer.Argument(help="What is said.")] = None,
+    said_by: Annotated[As, typer.Option("--as", help="Who says it.")] = As.USER,
+    lang: Annotated[str, typer.Option(help="Its language. Default: guessed.", show_default=False)] = "",
+    user: Annotated[
+        str, typer.Option(help="The user's last turn, beside an assistant's sentence.", show_default=False)
+    ] = "",
+    talk: Annotated[
+        str,
+        typer.Option("--conversation", help="A file, or -: lines `user: ...`, `assistant: ...`.", show_default=False),
+    ] = "",
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="Read lines of JSON, write one for each.")] = False,
+    policy: Name = "kids-buddy",
+    policies: Folder = SHIPPED_POLICIES,
+) -> None:
+    """Show what a policy does with a sentence or a conversation, and which rail says so."""
+    if sum((sentence is not None, bool(talk), jsonl)) != 1:
+        raise typer.BadParameter("give one of a sentence, --conversation and --jsonl")
+    if user and sentence is None:
+        raise typer.BadParameter("it goes with a sentence", param_hint="--user")
+    loaded = _usable(_path(policy, policies))
+    if lang and lang not in loaded.languages:
+        raise typer.BadParameter(f"{loaded.label} speaks {', '.join(loaded.languages)}", param_hint="--lang")
+    if jsonl:
+        raise typer.Exit(asyncio.run(_json_lines(loaded)))
+    messages: list[tuple[Side, str]] = _talk(talk) if talk else [(said_by.value, sentence or "")]
+    if user:
+        messages.insert(0, ("user", user))
+    for line in words.explained(loaded, asyncio.run(explain(loaded, messages, lang))):
+        typer.echo(line)
+
+
+async def _json_lines(policy: Policy) -> int:
+    """Answers each line of the standard input at once; a bad line gets its error and makes the exit code 1."""
+    code = 0
+    for number, line in enumerate(sys.stdin.buffer, start=1):
+        try:
+            typer.echo(await as_json(policy, line))
+        except ValueError as error:
+            code = 1
+            typer.echo(orjson.dumps({"error": f"line {number}: {error}"}))
+    return code
+
+
+@app.command()
+def serve(
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Answer with the scripted buddy, whatever backend is set.")
+    ] = False,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on.")] = None,
+    policy: Annotated[str | None, typer.Option(help="The policy that every request is held to.")] = None,
+    policies: Annotated[Path | None, typer.Option(help="The folder of policies.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A kindrail.yaml.")] = None,
+) -> None:
+    """Run the proxy. What is not given here comes from KINDRAIL_* in the environment, then from the file."""
+    # The server and its libraries are heavy, and the other verbs need none of them: imported where they are used.
+    from proxy.serve import serve as run  # noqa: PLC0415
+
+    url = "" if demo else None
+    try:
+        run(load_config(config, host=host, port=port, policy=policy, policies=policies, backend_url=url))
+    except PolicyError as error:
+        _stop(str(error), 1)
+    except (ConfigFault, OSError) as fault:
+        _stop(str(fault), 2)
+
+
+@app.command(name="demo-model")
+def demo_model(port: Annotated[int, typer.Option(help="The port to listen on.")] = 8090) -> None:
+    """Run the scripted buddy alone, as a model server, to hear what it says unguarded."""
+    from proxy.backends.scripted import serve as run  # noqa: PLC0415
+
+    run(port)
+
+
+def _paths(chosen: Sequence[str], folder: Path) -> Iterator[Path]:
+    """The files of the policies chosen, or of all in the folder."""
+    for name in chosen or [str(folder)]:
+        if not Path(name).is_dir():
+            yield _path(name, folder)
+            continue
+        try:
+            yield from policy_files(Path(name))
+        except FileNotFoundError as error:
+            _stop(str(error), 2)
+
+
+def _path(name: str, folder: Path) -> Path:
+    for path in (Path(name), folder / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    hint = nearest(name, [path.stem for path in folder.glob("*.yaml")])
+    _stop(f"no policy `{name}` in {folder}{f': {hint}' if hint else ''}", 2)
+
+
+def _load(path: Path) -> Policy:
+    """The policy of the file. Raises `PolicyError`; a file that cannot be read ends the command."""
+    try:
+        return load_policy(path)
+    except OSError as error:
+        _stop(f"{path} cannot be read ({error.strerror})", 2)
+
+
+def _usable(path: Path) -> Policy:
+    """The policy of the file; one with faults ends the command."""
+    try:
+        return _load(path)
+    except PolicyError as error:
+        _stop(str(error), 1)
+
+
+def _talk(source: str) -> list[tuple[Side, str]]:
+    try:
+        return conversation(sys.stdin if source == "-" else Path(source).read_text("utf-8").splitlines())
+    except OSError as error:
+        _stop(f"{source} cannot be read ({error.strerror})", 2)
+    except ValueError as error:
+        _stop(f"{source}: {error}", 2)
+
+
+def _stop(message: str, code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """The `kindrail` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

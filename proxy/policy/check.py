@@ -1,0 +1,131 @@
+"""Everything that can be wrong with a policy, found at once and shown at its place.
+
+The schema comes first, then each rail's own options, then what must agree across the file: names that are referred to,
+languages, and what a child's policy must have. These cross checks read the raw data with care, so that a file with
+other faults shows these too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args
+
+from pydantic import BaseModel
+
+import rails
+from proxy.policy.faults import listed, nearest
+from proxy.policy.schema import Entry, PolicyFile
+from proxy.policy.typed import Sheet, typed
+from proxy.turn import Hold, Options
+
+_HOLDS = get_args(Hold)
+_NAMED = {"phrases": "list", "say": "line", "steer": "note"}  # what an option of ListName, SayKey, SteerKey names
+_HOUSE_LINES = {"sorry": "it is said when a rail fails", "fallback": "it is said when nothing is left of an answer"}
+
+
+def examine(sheet: Sheet, name: str) -> tuple[PolicyFile | None, list[Options | None]]:
+    """The policy and its rails' options, typed; with faults on the sheet neither may be used. `name`: file's stem."""
+    policy = typed(PolicyFile, sheet.raw, sheet)
+    options = [_options(sheet, number, entry) for number, entry in _entries(sheet)]
+    if isinstance(found := sheet.raw.get("policy"), str) and found != name:
+        sheet.fault(["policy"], f"the policy is called `{found}`, its file `{name}`", "they must have one name")
+    _languages(sheet)
+    _house_lines(sheet)
+    _test_languages(sheet)
+    if sheet.raw.get("audience") == "child":
+        _child(sheet)
+    return policy, options
+
+
+def _entries(sheet: Sheet) -> Iterator[tuple[int, dict[str, Any]]]:
+    entries = sheet.raw.get("rails")
+    for number, entry in enumerate(entries if isinstance(entries, list) else []):
+        if isinstance(entry, dict):
+            yield number, entry
+
+
+def _options(sheet: Sheet, number: int, entry: Mapping[str, Any]) -> Options | None:
+    """The options of one rail's entry, typed by the rail's own model, with what they refer to looked up."""
+    name = entry.get("rail")
+    if not isinstance(name, str) or not name:
+        return None  # the schema has said so
+    if name not in rails.names():
+        sheet.fault(["rails", number, "rail"], f"no rail called `{name}` in rails/", nearest(name, rails.names()))
+        return None
+    module = rails.load(name)
+    given = {key: value for key, value in entry.items() if key not in Entry.model_fields}
+    _references(sheet, number, module.RailOptions, given)
+    _hold(sheet, number, name, module.Rail)
+    return typed(module.RailOptions, given, sheet, ["rails", number], f"the {name} rail")
+
+
+def _references(sheet: Sheet, number: int, model: type[BaseModel], given: Mapping[str, Any]) -> None:
+    for option, info in model.model_fields.items():
+        section = next((mark for mark in info.metadata if isinstance(mark, str) and mark in _NAMED), None)
+        value = given.get(option)
+        if section is None or not isinstance(value, str):
+            continue
+        if value and value not in sheet.part(section):
+            hint = nearest(value, sheet.part(section))
+            sheet.fault(["rails", number, option], f"no {_NAMED[section]} `{value}` under `{section}`", hint)
+        elif not value and info.is_required():
+            sheet.fault(["rails", number, option], f"`{option}` must name a {_NAMED[section]} under `{section}`")
+
+
+def _hold(sheet: Sheet, number: int, name: str, rail: Any) -> None:
+    """A rail that judges answers must be given pieces as large as it needs."""
+    hold = sheet.raw.get("hold", "sentence")
+    if hold in _HOLDS and "assistant" in rail.content | rail.shape and _HOLDS.index(hold) < _HOLDS.index(rail.needs):
+        message = f"`{name}` can judge nothing smaller than a {rail.needs}, and this policy has `hold: {hold}`"
+        sheet.fault(["rails", number, "rail"], message, f"write `hold: {rail.needs}`")
+
+
+def _languages(sheet: Sheet) -> None:
+    """Whatever is said or looked for must be there in every language of the policy."""
+    for section in ("say", "steer", "stand_ins", "phrases"):
+        for key, entry in sheet.part(section).items():
+            for language in _spoken(sheet):
+                if isinstance(entry, dict) and language not in entry:
+                    hint = "every language in `languages` needs one"
+                    sheet.fault([section, key], f"`{section}.{key}` has no `{language}`", hint, key=True)
+
+
+def _house_lines(sheet: Sheet) -> None:
+    for key, purpose in _HOUSE_LINES.items():
+        if "say" in sheet.raw and key not in sheet.part("say"):
+            sheet.fault(["say"], f"`say` has no `{key}`", f"write one in every language: {purpose}", key=True)
+
+
+def _test_languages(sheet: Sheet) -> None:
+    for number, entry in _entries(sheet):
+        tests = entry.get("tests")
+        for kind, cases in tests.items() if isinstance(tests, dict) else ():
+            for position, case in enumerate(cases if isinstance(cases, list) else []):
+                language = case.get("lang") if isinstance(case, dict) else None
+                if isinstance(language, str) and language not in _spoken(sheet):
+                    loc = ["rails", number, "tests", kind, position, "lang"]
+                    hint = f"they are {listed(_spoken(sheet), 'and')}"
+                    sheet.fault(loc, f"`{language}` is not one of the policy's languages", hint)
+
+
+def _child(sheet: Sheet) -> None:
+    """Law 10: `crisis` first, and `stop`, both enforced. A policy that only observes is therefore `audience: adult`."""
+    kinds = {number: entry.get("rail") for number, entry in _entries(sheet)}
+    if kinds.get(0) != "crisis":
+        hint = "a child in danger comes before everything"
+        sheet.fault(["rails", 0], "a policy for children has a `crisis` rail first", hint)
+    if "stop" not in kinds.values():
+        hint = "a child who wants to stop is let go"
+        sheet.fault(["rails"], "a policy for children has a `stop` rail", hint, key=True)
+    if sheet.raw.get("mode") == "shadow":
+        message = "a policy for children is never in shadow as a whole"
+        sheet.fault(["mode"], message, "a policy that only observes is `audience: adult`")
+    for number, entry in _entries(sheet):
+        if entry.get("rail") in ("crisis", "stop") and entry.get("mode", "enforce") in ("shadow", "off"):
+            message = f"`{entry['rail']}` is always enforced in a policy for children"
+            sheet.fault(["rails", number, "mode"], message, "write `mode: enforce`, or leave it out")
+
+
+def _spoken(sheet: Sheet) -> list[str]:
+    languages = sheet.raw.get("languages")
+    return [language for language in languages if isinstance(language, str)] if isinstance(languages, list) else []

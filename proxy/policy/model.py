@@ -1,0 +1,87 @@
+"""A policy as the running house uses it: checked, compiled, unchanging. A turn keeps the one it began with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from proxy.policy.schema import Generation, Keep
+from proxy.turn import Hold, Mode, Rail, Role
+
+Expectation = Literal["trips", "passes", "known_misses"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One of a rail's own tests."""
+
+    expects: Expectation
+    role: Role
+    text: str
+    user: str  # the user's last turn, where an answer is judged beside it
+    language: str  # empty: guessed
+    becomes: str | None  # the text that is sent on
+    where: str  # file:line
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One rail at its place in a policy."""
+
+    id: str
+    kind: str  # the file in rails/
+    key: str  # under which it remembers: the id, or `id:shadow`, so that a rail in shadow keeps its own state
+    mode: Mode  # "off" only where `masks` is set
+    why: str
+    rail: Rail
+    masks: bool  # its spans mask what is stored, whatever the mode
+    content: frozenset[Role]
+    shape: frozenset[Role]
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One version of a policy. Times are in seconds, `hold_max` in characters."""
+
+    name: str
+    version: int
+    digest: str  # sha256 (hex) over the policy file, its parents and the files its options name
+    file: str
+    about: str
+    audience: Literal["child", "adult"]
+    languages: tuple[str, ...]
+    hold: Hold
+    hold_max: int
+    when_broken: Literal["closed", "open"]
+    late_after: float
+    blocked_as: Literal["stop", "content_filter"]
+    model: Generation
+    say: Mapping[str, Mapping[str, tuple[str, ...]]]
+    steer: Mapping[str, Mapping[str, tuple[str, ...]]]
+    stand_ins: Mapping[str, Mapping[str, str]]
+    rails: tuple[Bound, ...]
+    keep: Keep
+
+    @property
+    def label(self) -> str:
+        """`name@version`, as headers and records show it."""
+        return f"{self.name}@{self.version}"
+
+    def line(self, key: str, language: str, nth: int = 0) -> str:
+        """The `nth` variant of a line under `say`, in `language` or the policy's first language; variants rotate."""
+        return self._variant(self.say[key], language, nth)
+
+    def note(self, key: str, language: str, nth: int = 0) -> str:
+        """The same for a note to the model, under `steer`."""
+        return self._variant(self.steer[key], language, nth)
+
+    def stand_in(self, entity: str, language: str) -> str:
+        """What stands in the place of a redacted datum: its own words, else `DEFAULT`'s, else `<ENTITY>`."""
+        words = self.stand_ins.get(entity) or self.stand_ins.get("DEFAULT")
+        return words.get(language, words[self.languages[0]]) if words else f"<{entity}>"
+
+    def _variant(self, lines: Mapping[str, tuple[str, ...]], language: str, nth: int) -> str:
+        variants = lines.get(language, lines[self.languages[0]])
+        return variants[nth % len(variants)]

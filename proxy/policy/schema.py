@@ -1,0 +1,131 @@
+"""The schema of a policy file. Every value arrives as text; a type here is what makes it more than text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from proxy.turn import Hold, Mode, Seconds
+
+Text = Annotated[str, Field(min_length=1)]
+Word = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+Language = Annotated[str, Field(pattern=r"^[a-z]+$", max_length=3)]
+_Listed = BeforeValidator(lambda value: [value] if isinstance(value, str) else value)
+Variants = Annotated[list[Text], Field(min_length=1), _Listed]  # or one text
+Lines = dict[str, dict[str, Variants]]  # key -> language -> variants
+
+
+class Part(BaseModel):
+    """A part of the file: no unknown fields, no changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class System(Part):
+    """What the policy adds to the app's system prompt."""
+
+    how: Literal["join", "replace"] = "join"  # join: policy text, blank line, app's text
+    text: str = ""
+
+
+class Range(Part):
+    """Bounds of a setting that the app may choose, and what holds where it chooses nothing."""
+
+    min: float | None = None
+    max: float | None = None
+    default: float | None = None
+
+
+class Generation(Part):
+    """What the policy demands of the model's settings."""
+
+    system: System = System()
+    fold_system: list[
+        Text
+    ] = []  # globs on the model's name: those have no system role, it goes into the first user turn
+    max_tokens: int | None = Field(default=None, ge=1)
+    temperature: Range = Range()
+    top_p: Range = Range()
+    repetition_penalty: float | None = Field(default=None, gt=0)
+
+
+class PhraseList(BaseModel):
+    """One list: phrases by language, and `but_not` for those that explain a hit away."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, list[Text]]
+
+    but_not: dict[str, list[Text]] = {}
+
+    @property
+    def words(self) -> Mapping[str, list[str]]:
+        return self.__pydantic_extra__
+
+
+class Case(Part):
+    """One test text: the user's, or the assistant's beside the user's last turn."""
+
+    user: str = ""
+    assistant: str = ""
+    lang: str = ""  # empty: guessed
+    becomes: str | None = None  # the text that is sent on
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Case:
+        if not (self.user or self.assistant):
+            raise ValueError("a test needs a `user` or an `assistant` text")
+        return self
+
+
+class Tests(Part):
+    """A rail's own tests. `known_misses` are wished for, counted, and fail nobody."""
+
+    trips: list[Case] = []
+    passes: list[Case] = []
+    known_misses: list[Case] = []
+
+
+class Entry(BaseModel):
+    """What every rail's entry has; the rest of it are the options of its rail."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    id: Word
+    rail: Text
+    why: Text
+    mode: Mode = "enforce"
+    tests: Tests = Tests()
+
+
+class Keep(Part):
+    """How long the audit keeps decisions and masked texts, and Redis a session."""
+
+    decisions: Seconds = 90 * 86400.0
+    text: Seconds = 30 * 86400.0
+    sessions: Seconds = 86400.0
+
+
+class PolicyFile(Part):
+    """A whole policy file, laid upon the one it extends."""
+
+    policy: Word
+    version: int = Field(ge=1)
+    about: Text
+    extends: str = ""  # the policy, beside this one, that it is laid upon
+    audience: Literal["child", "adult"]
+    mode: Literal["enforce", "shadow"] = "enforce"  # shadow: every rail of the policy
+    languages: list[Language] = Field(min_length=1)
+    hold: Hold = "sentence"
+    hold_max: int = Field(200, ge=40)  # characters; less would tear phrases and data apart
+    when_broken: Literal["closed", "open"] = "closed"
+    late_after: Seconds = 2.0
+    blocked_as: Literal["stop", "content_filter"] = "stop"  # the finish_reason of an answer in which the house spoke
+    model: Generation = Generation()
+    say: Lines
+    steer: Lines = {}
+    stand_ins: dict[str, dict[str, Text]] = {}
+    phrases: dict[str, PhraseList] = {}
+    rails: list[Entry] = Field(min_length=1)
+    keep: Keep = Keep()

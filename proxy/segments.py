@@ -1,0 +1,228 @@
+"""Text to canonical segments. The only file that ever sees a chunk boundary.
+
+Theory of operation
+-------------------
+A model server sends an answer in chunks whose borders mean nothing. Rails must not see them: a rail that judged
+chunks would say one thing of `555-01` and another of `42`. So the text is cut once, here, and every rail judges the
+same pieces, whatever the chunking and whether the client streams or not.
+
+That holds because of one rule: *whether and where a piece is cut depends on the text alone, and is decided only once
+the characters that decide it have all been seen*. A chunk only makes more characters visible. Three things can happen
+at a gap, a run of white space with the character behind it:
+
+1. The gap ends a sentence or a line: the piece is cut there, as soon as the character behind the gap is seen.
+2. The gap is glue: digits, an e-mail address or a URL go on behind it. Nothing is ever cut there.
+3. Neither. The gap is remembered as a place where a piece that grows too long may be cut.
+
+A piece that reaches `cap` characters without an ending is cut at its last remembered gap, once `LOOK` more characters
+have been seen: these travel with the piece as `after`, so that a rail sees a datum on the seam whole. Text without
+any gap is torn at four times the cap; the piece says so, and the rail for personal data covers what was torn.
+
+The buffer holds one piece at most, and `_scan` marks how far it has been searched: nothing is searched twice.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from proxy.turn import Ending, Hold
+
+LOOK = 64  # characters seen behind a cut that the cap forces
+TORN = 4  # times the cap: here even a run without a gap is cut
+CLAUSE = 24  # characters: shorter clauses wait for the next one
+
+_GAP = re.compile(r"\s+(?=\S)|(?<=[。！？｡])(?=[^\s。！？｡…」』）】\"'”’])")
+_CLOSERS = "\"'”’»)]」』）】*_"
+_QUOTES = frozenset("\"'”’»」』")
+_ENDS = re.compile(r"([.!?…。！？｡]+|(?<=[\uac00-\ud7a3!?])~+)([^\w\s]*(?:\s+[^\w\s]+)*)$")  # behind it: closers, emoji
+_ENDS_REACH = 24  # characters back in which the ending of a sentence, its closers and its emoji are looked for
+_CLAUSE_END = re.compile(r"[,;:—–、]$")
+_DIGITS_END = re.compile(r"\d[.,\-–()/:]*$")
+_TOKEN_END = re.compile(r"\S+$")
+_LIST_NUMBER = re.compile(r"[-*•]?\s*\(?\d{1,3}[.)]")
+_LETTER_AND_DIGIT = re.compile(r"(?=.*\d)(?=.*[^\W\d_])")
+
+# A dot behind these never ends a sentence ...
+_TITLES = frozenset(
+    [
+        "mr",
+        "mrs",
+        "ms",
+        "dr",
+        "prof",
+        "st",
+        "sr",
+        "jr",
+        "mt",
+        "vs",
+        "fig",
+        "vol",
+        "e.g",
+        "i.e",
+        "sig",
+        "sig.ra",
+        "sig.na",
+        "sigg",
+        "dott",
+        "dott.ssa",
+        "prof.ssa",
+        "ing",
+        "avv",
+        "arch",
+        "geom",
+        "on",
+        "es",
+        "p.es",
+        "pag",
+        "nr",
+        "art",
+        "cfr",
+    ]
+)
+# ... and behind these only before a capital or Hangul.
+_PERHAPS = frozenset(["p.m", "a.m", "pm", "am", "etc", "ecc", "ca", "inc", "ltd", "co", "corp"])
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One piece of the text, why it ends where it does, and what was seen behind it where the cap cut it."""
+
+    text: str
+    ending: Ending
+    after: str = ""
+
+
+class Segmenter:
+    """Cuts one message. `feed` and `finish` return the pieces that are settled; joined, they are the text, byte for
+    byte.
+
+    hold: what is kept back until it is complete. cap: characters without an ending after which a piece is cut at a
+    space.
+    """
+
+    def __init__(self, hold: Hold = "sentence", cap: int = 200) -> None:
+        self._hold = hold
+        self._cap = cap
+        self._text = ""  # the piece in the making
+        self._scan = 0  # searched so far
+        self._line = 0  # where the current line began; negative once that has been cut off
+        self._fenced = False  # inside a code block: only lines end
+        self._early = 0  # the last place at or before the cap where a long piece may be cut
+        self._late = 0  # the first such place behind the cap
+
+    def feed(self, text: str) -> list[Cut]:
+        """Adds text and returns the pieces it settles."""
+        self._text += text
+        cuts: list[Cut] = []
+        if self._hold != "message":
+            while cut := self._next():
+                cuts.append(cut)
+        return cuts
+
+    def finish(self) -> list[Cut]:
+        """The rest, as the last piece; nothing if there was no text."""
+        rest, self._text = self._text, ""
+        return [Cut(rest, "last")] if rest else []
+
+    def _next(self) -> Cut | None:
+        """The next settled piece, if the text decides one."""
+        while (gap := _GAP.search(self._text, self._scan)) and gap.end() < self._limit():
+            ending = self._ending(gap.start(), gap.end())
+            self._scan = gap.end() + 1
+            if ending:
+                return self._cut(gap.end(), ending)
+        if len(self._text) >= self._limit():
+            return self._forced()
+        if gap is None:
+            self._scan = max(self._scan, len(self._text.rstrip()))
+        return None
+
+    def _limit(self) -> int:
+        """The length at which the piece is cut even without an ending."""
+        place = self._early or self._late
+        return max(self._cap, place) + LOOK if place else self._cap * TORN
+
+    def _forced(self) -> Cut:
+        place = self._early or self._late
+        if place:
+            return self._cut(place, "piece", self._text[place : self._limit()])
+        return self._cut(self._cap * TORN, "torn")
+
+    def _cut(self, place: int, ending: Ending, after: str = "") -> Cut:
+        cut = Cut(self._text[:place], ending, after)
+        self._text = self._text[place:]
+        self._line -= place
+        self._scan = self._early = self._late = 0
+        return cut
+
+    def _ending(self, start: int, end: int) -> Ending | None:
+        """What the gap `start:end` ends, if anything; remembers the gap as a place to cut a long piece."""
+        if start == 0:
+            return None
+        new_line = "\n" in self._text[start:end]
+        fenced = self._fenced
+        if new_line:
+            fenced = self._pass_line(start, end)
+        if self._glued(start, end):
+            return None
+        if new_line:
+            return "line"
+        if not fenced and self._ends_sentence(start, end):
+            return "sentence"
+        if self._hold == "clause" and start >= CLAUSE and _CLAUSE_END.search(self._text, max(0, start - 1), start):
+            return "clause"
+        if end <= self._cap:
+            self._early = end
+        elif not self._late:
+            self._late = end
+        return None
+
+    def _pass_line(self, start: int, end: int) -> bool:
+        """Takes note of a line's end; returns whether the line was code."""
+        fenced, line = self._fenced, self._text[max(0, self._line) : start]
+        if self._line >= 0 and line.lstrip().startswith("```"):
+            self._fenced = not self._fenced
+        self._line = end
+        return fenced
+
+    def _glued(self, start: int, end: int) -> bool:
+        """Whether a number, an e-mail address or a URL may go on behind the gap."""
+        behind = self._text[end]
+        match = _TOKEN_END.search(self._text, max(0, start - 80), start)
+        word = match.group() if match else ""
+        if behind.isdigit() or behind in "+(":
+            closes = word.endswith(("!", "?"))
+            if not closes and (_DIGITS_END.search(word) or (behind.isdigit() and _LETTER_AND_DIGIT.match(word))):
+                return True
+        if "@" in word or "://" in word or word.lower().startswith("www.") or behind == "@":
+            return word[-1:] not in "!?" and (behind == "@" or behind.islower() or behind.isdigit())
+        return False
+
+    def _ends_sentence(self, start: int, end: int) -> bool:
+        if self._text[max(0, self._line) :][:1] == "|":
+            return False  # a table's row ends with its line
+        found = _ENDS.search(self._text, max(0, start - _ENDS_REACH), start)
+        behind = self._text[end]
+        if not found or _is_symbol(behind):
+            return False
+        marks, closers = found.groups()
+        goes_on = behind.islower() or "\uac00" <= behind <= "\ud7a3"
+        if goes_on and (_QUOTES.intersection(closers) or marks in ("…", "...", "..")):
+            return False  # "Hello!" said the bear; 음... 그래
+        return marks != "." or bool(closers) or self._dot_ends(found.start(), behind)
+
+    def _dot_ends(self, dot: int, behind: str) -> bool:
+        """Whether the single dot at `dot` ends a sentence: not behind a title, an initial or a list's number."""
+        match = _TOKEN_END.search(self._text, max(0, dot - 40), dot)
+        word = re.split(r"[\"'’“‘«(]", match.group())[-1] if match else ""
+        if word.lower() in _TITLES or (len(word) == 1 and word.isupper() and word != "I"):
+            return False
+        if word.lower() in _PERHAPS or "." in word:
+            return not (behind.islower() or behind.isdigit())
+        return not _LIST_NUMBER.fullmatch(self._text[max(0, self._line) : dot + 1].strip())
+
+
+def _is_symbol(character: str) -> bool:
+    """Emoji, dashes and the like go with the sentence before them; openers, quotes and markup begin the next one."""
+    return not character.isalnum() and character not in "\"'“‘«¿¡([「『（【<*_#`~|-+@$€£&•…"

@@ -1,0 +1,226 @@
+"""The nouns. Every other file may import this one; a rail imports nothing else of ours.
+
+A `Turn` is one request's place in a conversation. Text passes through the house in `Segment`s; a `Rail` answers each
+with a `Verdict`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from proxy.phrases import Hit, Phrases
+from proxy.text import Plain, guess_language, is_question, plain
+
+__all__ = [
+    "Act", "Backend", "BackendFault", "Delta", "Hit", "Hold", "House", "ListName", "Mode", "Options", "Phrases",
+    "Plain", "Rail", "Role", "SayKey", "Seconds", "Segment", "Span", "SteerKey", "Turn", "Verdict",
+    "guess_language", "is_question", "plain", "spans_within",
+]  # fmt: skip
+
+Role = Literal["user", "assistant", "tool"]
+Hold = Literal["clause", "sentence", "message"]  # how much text is kept back until it has been judged, smallest first
+Mode = Literal["enforce", "shadow", "off"]
+Ending = Literal["sentence", "line", "clause", "piece", "torn", "last", "limit"]
+
+
+class Act(StrEnum):
+    """What a verdict does to a segment, mildest first."""
+
+    PASS = "pass"  # noqa: S105
+    REDACT = "redact"  # put stand-ins over `spans`
+    REPLACE = "replace"  # say `say` in its place
+    DROP = "drop"  # leave it out
+    END = "end"  # it does not leave; the answer ends here, with `say` if given
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """`start:end` in code points of the segment's text, and what stands there (`PERSON`, `PHONE_NUMBER`, ...)."""
+
+    start: int
+    end: int
+    entity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A rail's answer for one segment. The default is "pass"."""
+
+    act: Act = Act.PASS
+    spans: tuple[
+        Span, ...
+    ] = ()  # what it is about; for `redact`, what is covered; for a shape rail's `end`, from where on
+    say: str = ""  # for replace and end: a key of the policy's `say`
+    why: str = ""  # one sentence that a safety officer understands, without the text itself
+    steer: str = ""  # user side: a key of the policy's `steer`, a note for the model
+    flags: frozenset[str] = frozenset()  # "review", "alert"
+    remember: Mapping[str, object] = field(
+        default_factory=dict
+    )  # merged into what the rail remembers; committed with the turn
+
+
+@dataclass(slots=True)
+class Turn:
+    """One request: what was said last, in which language, and what the rails remember of the session."""
+
+    id: str
+    language: str
+    user: str = ""  # the user's last message, raw; never stored
+    now: float = 0.0  # unix seconds at which the turn began, so that a rail never looks at a clock
+    state: dict[str, dict[str, Any]] = field(
+        default_factory=dict
+    )  # rail key -> what it remembered (JSON values, no text)
+    memo: dict[object, Any] = field(default_factory=dict)  # scratch of one turn, for detectors that several rails ask
+
+    def recall(self, key: str) -> Mapping[str, Any]:
+        """What the rail of this key remembers; empty at first."""
+        return self.state.get(key, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of one message, as the segmenter cut it; on the user side the whole message."""
+
+    role: Role
+    text: str  # one sentence with its trailing space, or a capped piece, or the whole message
+    turn: Turn
+    before: str = ""  # raw text of this message before it
+    after: str = ""  # raw text already seen behind a piece that the cap cut, so that a datum on the seam is seen whole
+    sent: str = ""  # what really left so far (assistant side)
+    last: bool = False  # nothing follows
+    house: bool = False  # the house's own line, in the place of what the model said (shape rails)
+    ending: Ending = (
+        "last"  # why it was cut here. torn: inside a run too long to keep whole; limit: the model's token limit cut it
+    )
+
+    def plain(self) -> Plain:
+        """The text in its normal form, for matching."""
+        return self._plain(self.text)
+
+    def around(self, reach: int = 80) -> tuple[Plain, int]:
+        """The text with up to `reach` characters of what stands before and behind it, and the offset at which the text
+        begins.
+
+        What a rail finds there counts if it overlaps the text: a phrase or datum that a seam divides is still seen
+        whole.
+        """
+        start = max(0, len(self.before) - reach)
+        while start > 0 and start > len(self.before) - 2 * reach and not self.before[start - 1].isspace():
+            start -= 1  # never begin inside a word
+        head = self.before[start:]
+        return self._plain(head + self.text + self.after[:reach]), len(head)
+
+    def _plain(self, text: str) -> Plain:
+        """Every rail asks for the same: made once a turn, and gone with it."""
+        found: Plain | None = self.turn.memo.get(("plain", text))
+        if found is None:
+            found = self.turn.memo[("plain", text)] = plain(text)
+        return found
+
+
+ListName = Annotated[
+    str, "phrases"
+]  # an option of this type names a list under the policy's `phrases`; `check` looks it up
+SayKey = Annotated[str, "say"]  # ... a line under `say`
+SteerKey = Annotated[str, "steer"]  # ... a note under `steer`
+
+
+def _seconds(value: object) -> object:
+    """`90d`, `30m`, `400ms` as seconds; anything else is left for pydantic to refuse."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("a length of time is a number with its unit: 400ms, 30s, 15m, 24h, 90d")
+    return float(match[1]) * {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds)]  # an option of this type is written `30m`
+
+
+class Options(BaseModel):
+    """Base of every rail's options: unknown fields are refused, values never change.
+
+    Describe each field: the docs show it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What a rail may use of its policy, resolved at load."""
+
+    languages: tuple[str, ...]
+    phrases: Mapping[str, Phrases]
+    folder: Path  # the policy's folder: paths in options are relative to it
+
+
+class Rail(Protocol):
+    """One file in `rails/` has a class `Rail` like this and a class `RailOptions(Options)`; the folder is the register.
+
+    `content` names the roles whose raw segments it judges, side by side with the others; `shape` those whose merged
+    text it judges afterwards, in policy order, house lines included. `needs` is the smallest piece it can judge.
+    """
+
+    content: ClassVar[frozenset[Role]]
+    shape: ClassVar[frozenset[Role]]
+    needs: ClassVar[Hold]
+
+    def __init__(self, key: str, options: Any, house: House) -> None: ...
+
+    async def check(self, segment: Segment) -> Verdict: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """One event of a streamed answer: its bytes as they came (without the blank line), and parsed."""
+
+    raw: bytes
+    event: dict[str, Any]
+
+
+class BackendFault(Exception):
+    """The backend refused, failed or kept silent.
+
+    `status` is for the client; `error` is an OpenAI error object's content.
+    """
+
+    def __init__(
+        self, status: int, message: str, kind: str = "upstream_error", code: str | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.error: dict[str, Any] = {"message": message, "type": kind, "param": param, "code": code}
+
+
+class Backend(Protocol):
+    """A model server. One file in `proxy/backends/`."""
+
+    async def knows(self) -> frozenset[str]:
+        """Request fields beyond OpenAI's that it understands, such as `repetition_penalty`."""
+        ...
+
+    def stream(self, body: dict[str, Any]) -> AsyncGenerator[Delta, None]:
+        """The answer, event by event, without the final `[DONE]`. Closing the iterator cancels the generation.
+
+        Raises `BackendFault`, before the first event or between two.
+        """
+        ...
+
+    async def models(self) -> dict[str, Any]:
+        """OpenAI's list of models. Raises `BackendFault`."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+def spans_within(spans: Iterable[Span], start: int, length: int) -> tuple[Span, ...]:
+    """Spans of a wider text, moved and cut to the part of it that begins at `start`; those outside fall away."""
+    moved = (Span(max(0, s.start - start), min(length, s.end - start), s.entity) for s in spans)
+    return tuple(s for s in moved if s.start < s.end)

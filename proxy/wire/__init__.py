@@ -1,0 +1,1 @@
+"""OpenAI bodies and server-sent events, in both directions. Pure functions: no I/O, no policy decisions."""

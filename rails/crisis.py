@@ -1,0 +1,53 @@
+"""crisis: a child in danger is answered with care, at once, and a person is told.
+
+Answers the model card's "should be tested with adult supervision and additional safety layers": a small model must
+never be the one that replies to "I want to hurt myself". The rail stands first in a child policy and outranks
+everything else; its line needs no model.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from proxy.turn import Act, Hold, House, ListName, Options, Role, SayKey, Segment, Span, Verdict
+
+
+class RailOptions(Options):
+    """Options of a `crisis` rail."""
+
+    user_says: ListName = Field(
+        description="The list of phrases by which somebody says that they are in danger, are hurt, or want to hurt "
+        "themselves. Better one phrase too many: a false alarm costs a kind sentence and a look by a person."
+    )
+    say: SayKey = Field(
+        description="The line that answers. Short and caring, with a grown-up to turn to; no goodbye, no question."
+    )
+
+
+class Rail:
+    """Ends the turn with the caring line and asks for a person: flags `review` and `alert`."""
+
+    content: ClassVar[frozenset[Role]] = frozenset({"user"})
+    shape: ClassVar[frozenset[Role]] = frozenset()
+    needs: ClassVar[Hold] = "clause"  # a user's message comes whole, however little of an answer is held
+
+    def __init__(self, key: str, options: RailOptions, house: House) -> None:
+        self.key = key
+        self._options = options
+        self._phrases = house.phrases[options.user_says]
+
+    async def check(self, segment: Segment) -> Verdict:
+        """END where the message holds a phrase of the list, wherever it stands."""
+        hit = self._phrases.find(segment.plain())
+        if hit is None:
+            return Verdict()
+        name = self._options.user_says
+        return Verdict(
+            Act.END,
+            spans=(Span(hit.start, hit.end, name.upper()),),
+            say=self._options.say,
+            why=f"{name}: matched a phrase of the list; somebody may be in danger",
+            flags=frozenset({"review", "alert"}),
+        )

@@ -1,0 +1,219 @@
+"""A good file becomes a policy; `extends`, digests, modes and rails that cannot start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+
+import rails
+from proxy.policy import Policy, PolicyError, load_folder, load_policy
+from proxy.turn import Hold, House, Options, Role, Segment, Verdict
+
+Write = Callable[..., Path]
+
+CHILD = """\
+policy: older
+version: 1
+about: Like tiny, for older children.
+extends: tiny
+audience: child
+say:
+  sorry: {en: "One moment."}
+phrases:
+  stop: {en: [enough]}
+rails:
+  - {id: clamp, sentences: 6}
+  - {id: twice, rail: repeat, why: It repeats itself.}
+"""
+
+
+def test_a_good_file_becomes_a_policy(tiny: Policy) -> None:
+    assert tiny.label == "tiny@3"
+    assert tiny.languages == ("en", "it", "ko")
+    assert tiny.hold == "sentence"
+    assert tiny.late_after == 2.0
+    assert tiny.keep.decisions == 90 * 86400
+    assert tiny.say["bye"]["it"] == ("Va bene, ciao!",)
+    assert [(bound.id, bound.kind, bound.key, bound.mode) for bound in tiny.rails] == [
+        ("crisis", "crisis", "crisis", "enforce"),
+        ("stop", "stop", "stop", "enforce"),
+        ("asks-private", "phrases", "asks-private", "enforce"),
+        ("clamp", "clamp", "clamp", "enforce"),
+    ]
+    assert [(example.expects, example.role) for example in tiny.rails[1].examples] == [
+        ("trips", "user"),
+        ("trips", "user"),
+        ("trips", "assistant"),
+        ("passes", "user"),
+        ("known_misses", "user"),
+    ]
+    assert tiny.rails[0].examples[0].where.endswith("tiny.yaml:36")
+
+
+def test_lines_rotate_and_fall_back_to_the_first_language(tiny: Policy) -> None:
+    assert [tiny.line("bye", "en", nth) for nth in range(3)] == [
+        "Okay, we stop. Bye!",
+        "All right. Bye!",
+        "Okay, we stop. Bye!",
+    ]
+    assert tiny.line("sorry", "fr") == "Hm."
+    assert tiny.note("quiet", "it") == "Stai calmo."
+
+
+def test_stand_ins(write: Write) -> None:
+    policy = load_policy(write())
+    assert (policy.stand_in("PERSON", "ko"), policy.stand_in("PERSON", "fr")) == ("친구", "a friend")
+    assert policy.stand_in("URL", "en") == "<URL>"
+    policy = load_policy(write("stand_ins:\n", "stand_ins:\n  DEFAULT: {en: that, it: quello, ko: 그거}\n"))
+    assert policy.stand_in("URL", "it") == "quello"
+
+
+def test_a_rail_in_shadow_keeps_its_own_state_and_one_that_is_off_is_left_out(write: Write) -> None:
+    policy = load_policy(write("mode: enforce", "mode: shadow"))
+    assert (policy.rails[2].key, policy.rails[2].mode) == ("asks-private:shadow", "shadow")
+    assert [bound.id for bound in load_policy(write("mode: enforce", "mode: off")).rails] == ["crisis", "stop", "clamp"]
+
+
+def test_a_policy_can_be_in_shadow_as_a_whole(write: Write) -> None:
+    policy = load_policy(write("audience: child", "audience: adult\nmode: shadow"))
+    assert {bound.mode for bound in policy.rails} == {"shadow"}
+
+
+def test_extends_merges_mappings_by_key_and_rails_by_id(write: Write) -> None:
+    write()
+    older = load_policy(write(text=CHILD, name="older"))
+    assert older.label == "older@1"
+    assert (older.line("sorry", "en"), older.line("sorry", "it")) == ("One moment.", "Mh.")
+    assert [bound.id for bound in older.rails] == ["crisis", "stop", "asks-private", "clamp", "twice"]
+    assert older.rails[3].why == "Short answers."
+    assert older.rails[0].examples[0].where.endswith("tiny.yaml:36")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("sentences: 6", "sentnces: 6", "older.yaml:11:17"),
+        ("enough]", "enough], fr: assez", "older.yaml:9:28"),
+        ("version: 1\n", "", "older.yaml:1:1: `version` is missing"),
+        ("extends: tiny", "extends: tyni", "older.yaml:4:10: no policy `tyni` beside this one"),
+        ("extends: tiny", "extends: older", "older.yaml:4:10: `extends` goes round in a circle: older, older"),
+        ("extends: tiny", "extends: ../tiny", "older.yaml:4:10: no policy"),
+        ("extends: tiny", "extends: [tiny]", "older.yaml:4:10: `extends` must be a text"),
+    ],
+)
+def test_faults_of_a_policy_that_extends_another(write: Write, old: str, new: str, place: str) -> None:
+    write()
+    path = write(old, new, text=CHILD, name="older")
+    with pytest.raises(PolicyError) as caught:
+        load_policy(path)
+    assert place in str(caught.value)
+
+
+def test_a_fault_that_is_inherited_is_shown_in_the_file_it_stands_in(write: Write) -> None:
+    write("sentences: 3", "questions: many")
+    with pytest.raises(PolicyError, match=r"tiny\.yaml:69:16: `questions` must be a whole number"):
+        load_policy(write(text=CHILD, name="older"))
+
+
+def test_a_circle_of_two(write: Write) -> None:
+    write("version: 3", "version: 3\nextends: older")
+    with pytest.raises(PolicyError, match="goes round in a circle: older, tiny, older"):
+        load_policy(write(text=CHILD, name="older"))
+
+
+def test_the_digest_covers_the_file_its_parents_and_the_files_it_names(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _add_rail(monkeypatch)
+    names = tmp_path / "names.yaml"
+    names.write_text("names: [a]")
+    parent = write(
+        "rail: clamp\n    why: Short answers.\n    sentences: 3", "rail: odd\n    why: x\n    file: names.yaml"
+    )
+    child = write("  - {id: clamp, sentences: 6}\n", "", text=CHILD, name="older")
+    digests = [load_policy(child).digest]
+    assert load_policy(child).digest == digests[0]
+    for path in (child, parent, names):
+        path.write_text(path.read_text("utf-8") + "\n", encoding="utf-8")
+        digests.append(load_policy(child).digest)
+    assert len(set(digests)) == 4
+    assert all(len(digest) == 64 for digest in digests)
+
+
+def test_a_rail_that_cannot_start_is_a_fault_at_its_entry(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    _add_rail(monkeypatch)
+    path = write("rail: clamp\n    why: Short answers.\n    sentences: 3", "rail: odd\n    why: x\n    file: broken")
+    with pytest.raises(PolicyError, match=r"tiny\.yaml:66:5: the rail `clamp` cannot start: broken is no list"):
+        load_policy(path)
+
+
+@pytest.mark.parametrize(("word", "fine"), [("true", True), ("false", True), ("on", False), ("1", False), ("", False)])
+def test_a_switch_is_true_or_false_and_nothing_else(
+    write: Write, monkeypatch: pytest.MonkeyPatch, word: str, fine: bool
+) -> None:
+    _add_rail(monkeypatch)
+    path = write("rail: clamp\n    why: Short answers.\n    sentences: 3", f"rail: odd\n    why: x\n    switch: {word}")
+    if fine:
+        assert load_policy(path)
+    else:
+        with pytest.raises(PolicyError, match="`switch` must be true or false"):
+            load_policy(path)
+
+
+def test_a_rail_that_masks_is_bound_even_when_it_is_off(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    _add_rail(monkeypatch)
+    changed = "rail: odd\n    mode: off\n    why: x"
+    policy = load_policy(write("rail: clamp\n    why: Short answers.\n    sentences: 3", changed))
+    assert (policy.rails[3].id, policy.rails[3].mode, policy.rails[3].masks) == ("clamp", "off", True)
+
+
+def test_a_folder_gives_its_policies_by_name_and_leaves_other_lists_alone(write: Write, tmp_path: Path) -> None:
+    write()
+    write(text=CHILD, name="older")
+    (tmp_path / "recognizers.yaml").write_text("names:\n  en: [tommy]\n")
+    assert sorted(load_folder(tmp_path)) == ["older", "tiny"]
+
+
+def test_a_folder_reports_the_faults_of_all_its_policies(write: Write, tmp_path: Path) -> None:
+    write("version: 3", "version: x", name="tiny")
+    write("version: 3", "version: y", name="other")
+    (tmp_path / "emptied.yaml").write_text("")
+    with pytest.raises(PolicyError) as caught:
+        load_folder(tmp_path)
+    assert {Path(fault.file).name for fault in caught.value.faults} == {"tiny.yaml", "other.yaml", "emptied.yaml"}
+
+
+def test_a_folder_without_policies(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no policy"):
+        load_folder(tmp_path)
+
+
+class _OddOptions(Options):
+    file: str = ""
+    switch: bool = False
+
+
+class _Odd:
+    content: ClassVar[frozenset[Role]] = frozenset({"user"})
+    shape: ClassVar[frozenset[Role]] = frozenset()
+    needs: ClassVar[Hold] = "clause"
+    masks: ClassVar[bool] = True
+
+    def __init__(self, key: str, options: _OddOptions, house: House) -> None:
+        if options.file == "broken":
+            raise ValueError("broken is no list")
+
+    async def check(self, segment: Segment) -> Verdict:
+        return Verdict()
+
+
+def _add_rail(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rail `odd` beside the real ones."""
+    load, names = rails.load, rails.names()
+    odd = SimpleNamespace(Rail=_Odd, RailOptions=_OddOptions)
+    monkeypatch.setattr(rails, "names", lambda: (*names, "odd"))
+    monkeypatch.setattr(rails, "load", lambda name: odd if name == "odd" else load(name))

@@ -1,0 +1,129 @@
+"""The command line: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from proxy.cli import app
+
+POLICY = """\
+policy: short
+version: 2
+about: Short answers.
+audience: adult
+languages: [en, it]
+say:
+  sorry: {en: Sorry., it: Scusa.}
+  fallback: {en: Yes., it: Sì.}
+rails:
+  - id: clamp
+    rail: clamp
+    why: Short answers.
+    sentences: 2
+    tests:
+      trips:
+        - {assistant: "One. Two. Three.", becomes: "One. Two."}
+      passes:
+        - {assistant: "One."}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "short.yaml").write_text(POLICY, encoding="utf-8")
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str, typed: str = "") -> Result:
+    return CliRunner().invoke(app, arguments, input=typed, env={"KINDRAIL_POLICIES": str(folder)})
+
+
+@pytest.mark.parametrize("chosen", [[], ["short"], ["{folder}"], ["{folder}/short.yaml"]])
+def test_check_names_each_policy(folder: Path, chosen: list[str]) -> None:
+    result = run(folder, "check", *(one.format(folder=folder) for one in chosen))
+    assert (result.exit_code, result.stdout) == (0, "short@2  1 rail, 2 tests\n")
+
+
+def test_check_shows_every_fault_and_the_good_policies_too(folder: Path) -> None:
+    (folder / "bad.yaml").write_text(POLICY.replace("sentences: 2", "sentnces: 2"), encoding="utf-8")
+    result = run(folder, "check")
+    assert result.exit_code == 1
+    assert f"{folder}/bad.yaml:13:5: `sentnces` is not a field of the clamp rail" in result.stdout
+    assert f"{folder}/bad.yaml:1:9: the policy is called `short`" in result.stdout
+    assert "short@2  1 rail, 2 tests" in result.stdout
+
+
+def test_test_passes_and_fails(folder: Path) -> None:
+    result = run(folder, "test")
+    assert (result.exit_code, result.stdout) == (0, "short@2  passed: 2 tests (en 2)\n")
+    (folder / "short.yaml").write_text(POLICY.replace('"One. Two."', '"One."'), encoding="utf-8")
+    result = run(folder, "test", "short")
+    assert result.exit_code == 1
+    assert "short@2  1 failure: 2 tests (en 2)" in result.stdout
+    assert f"{folder}/short.yaml:16: clamp: becomes 'One. Two.' instead of 'One.'" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "shrt"], "did you mean `short`?"),
+        (["test", "nowhere/x.yaml"], "no policy `nowhere/x.yaml`"),
+        (["explain", "hi", "--policy", "shrt"], "did you mean `short`?"),
+        (["explain"], "give one of a sentence, --conversation and --jsonl"),
+        (["explain", "hi", "--jsonl", "--policy", "short"], "give one of"),
+        (["explain", "hi", "--policy", "short", "--lang", "ko"], "short@2 speaks en, it"),
+        (["explain", "--jsonl", "--policy", "short", "--user", "x"], "it goes with a sentence"),
+        (["explain", "--conversation", "no-such-file", "--policy", "short"], "no-such-file cannot be read"),
+        (["serve", "--port", "99999999"], "--port"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_wrong_use_is_two(folder: Path, arguments: list[str], message: str) -> None:
+    result = run(folder, *arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.replace("│", " ").split())
+
+
+def test_a_folder_without_policies_is_two(tmp_path: Path) -> None:
+    assert run(tmp_path, "check").exit_code == 2
+
+
+def test_faults_end_the_other_verbs_with_one(folder: Path) -> None:
+    (folder / "short.yaml").write_text("policy: short\n", encoding="utf-8")
+    for arguments in (["test"], ["explain", "hi", "--policy", "short"]):
+        result = run(folder, *arguments)
+        assert result.exit_code == 1
+        assert "short.yaml:1:1: `version` is missing" in result.stderr
+
+
+def test_explain_a_sentence(folder: Path) -> None:
+    result = run(folder, "explain", "One. Two. Three.", "--as", "assistant", "--policy", "short")
+    assert result.exit_code == 0
+    assert 'sent: "One. Two."' in result.stdout
+
+
+def test_explain_a_conversation_from_a_file_or_the_standard_input(folder: Path) -> None:
+    talk = "user: Hello, what is it?\nassistant: One. Two. Three.\n"
+    (folder / "talk.txt").write_text(talk, encoding="utf-8")
+    from_file = run(folder, "explain", "--conversation", str(folder / "talk.txt"), "--policy", "short")
+    typed = run(folder, "explain", "--conversation", "-", "--policy", "short", typed=talk)
+    assert from_file.exit_code == 0
+    assert from_file.stdout == typed.stdout
+    assert 'the model reads: "Hello, what is it?"' in typed.stdout
+    assert run(folder, "explain", "--conversation", "-", "--policy", "short", typed="hm\n").exit_code == 2
+
+
+def test_explain_lines_of_json(folder: Path) -> None:
+    good = '{"role": "assistant", "text": "One. Two. Three."}\n'
+    result = run(folder, "explain", "--jsonl", "--policy", "short", typed=good)
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["text"] == "One. Two."
+    result = run(folder, "explain", "--jsonl", "--policy", "short", typed=f"{good}no\n{good}")
+    first, second, third = map(json.loads, result.stdout.splitlines())
+    assert result.exit_code == 1
+    assert second == {"error": "line 2: not valid JSON"}
+    assert first == third

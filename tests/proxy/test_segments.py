@@ -1,0 +1,145 @@
+"""The segmenter: where text is cut, and that no chunking changes it."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.segments import LOOK, TORN, Cut, Segmenter
+
+
+def cuts(chunks, hold="sentence", cap=200):
+    segmenter = Segmenter(hold, cap)
+    return [cut for chunk in chunks for cut in segmenter.feed(chunk)] + segmenter.finish()
+
+
+def tr(text, **options):
+    """The cuts of a text, after seeing that whole, by character and at random they are the same, and that nothing is
+    lost.
+    """
+    whole = cuts([text], **options)
+    assert "".join(cut.text for cut in whole) == text
+    assert cuts(list(text), **options) == whole
+    for seed in range(5):
+        assert cuts(chunked(text, seed), **options) == whole
+    return whole
+
+
+def chunked(text, seed):
+    dice = random.Random(seed)
+    while text:
+        size = dice.randint(1, 9)
+        yield text[:size]
+        text = text[size:]
+
+
+# `¦` marks where a cut is expected.
+SENTENCES = [
+    # English, Italian, Korean
+    "Hello! ¦How are you? ¦I am fine.",
+    "Ciao! ¦Come stai? ¦Io sto bene.",
+    "안녕! ¦오늘 뭐 했어? ¦나는 토끼야. ¦같이 놀자",
+    "Really?! ¦Wow!!! ¦Yes…",
+    "No mark here",
+    # abbreviations, initials, ellipses
+    "Dr. Bear and Mrs. Fox met Prof. Owl. ¦They ate.",
+    "C'è il Sig. Rossi con la sig.ra Bianchi. ¦Saluta!",
+    "Ecco l'Ing. Bianchi. ¦Ciao.",
+    "We meet at 5 p.m. ¦Monday is fine. ¦At 5 p.m. we go.",
+    "Pane, latte ecc. ¦Poi andiamo.",
+    "J. K. Rowling wrote it. ¦I read it.",
+    "Hmm... let me think. ¦Hmm… ¦Let me think.",
+    "음... 그래, 좋아! ¦해 보자",
+    "e.g. this one. ¦And that.",
+    # numbers and lists
+    "It costs 3.50 euro. ¦Good.",
+    "1. Take a leaf.\n¦2. Fold it. ¦Then draw.\n¦3. Done",
+    "- one\n¦- two\n\n¦End",
+    "I counted to 3. ¦Then I hid.",
+    # emoji, quotes, CJK
+    "Hi! 😊 ¦How are you? 🎉 🎉 ¦Good",
+    '"Who is it?" asked the owl. ¦"Me!" ¦The door opened.',
+    '"누구야?" 곰이 물었어. ¦"나야!"',
+    "«Ciao!» disse l'orso. ¦(Rise.) ¦Poi dormì.",
+    "你好。¦今天好吗？¦我很好！",
+    "안녕~ ¦나는 곰이야~ ¦놀자",
+    "**Bold!** ¦Plain.",
+    # code and tables end with their lines
+    "```python\n¦x = 1. \n¦y = 'a. b. c'\n¦```\n¦Done. ¦Ok.",
+    "| a. b | c! d |\n¦| e. f | g |\n¦Done.",
+    # data are never cut
+    "Call 333 123.\n4567 now. ¦Ok.",
+    "0 7 7 0 0\n9 0 0 1 2 3. ¦Ok.",
+    "Mail tom@mail.com. ¦Then come.",
+    "See https://a.it/x. ¦Then come.",
+    "SW1A\n1AA is near. ¦Ok.",
+    "Tom\n@tommy is me. ¦Ok.",
+    # white space goes with the piece before it
+    "  Hi there.  ¦Ok  \n",
+    "\n\nHi.\n\n¦Ok",
+]
+
+
+@pytest.mark.parametrize("marked", SENTENCES)
+def test_where_sentences_end(marked):
+    expected = marked.split("¦")
+    assert [cut.text for cut in tr("".join(expected))] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "endings"),
+    [
+        ("One. Two", ["sentence", "last"]),
+        ("One\nTwo", ["line", "last"]),
+        ("", []),
+        ("x" * 900, ["torn", "last"]),
+        ("long words " * 30, ["piece", "last"]),
+    ],
+)
+def test_why_a_piece_ends(text, endings):
+    assert [cut.ending for cut in tr(text)] == endings
+
+
+def test_a_long_piece_is_cut_at_a_space_and_carries_what_follows():
+    first, second = tr("word " * 60)
+    assert first.ending == "piece"
+    assert len(first.text) == 200
+    assert first.after == second.text[:LOOK]
+
+
+def test_a_run_longer_than_the_cap_is_kept_whole_up_to_four_times_the_cap():
+    digits = "12 " * 80
+    assert [cut.ending for cut in tr(digits, cap=100)] == ["last"]
+    assert [len(cut.text) for cut in tr("12 " * 140, cap=100)] == [TORN * 100, 20]
+
+
+def test_clause_holds_less_and_message_holds_all():
+    text = "When the little bear woke up, the moon was there. Good."
+    assert [cut.ending for cut in tr(text, hold="clause")] == ["clause", "sentence", "last"]
+    assert tr(text, hold="message") == [Cut(text, "last")]
+
+
+def test_a_sentence_leaves_with_the_first_character_behind_it():
+    segmenter = Segmenter()
+    assert segmenter.feed("Hello!") == []
+    assert segmenter.feed(" ") == []
+    assert segmenter.feed("H") == [Cut("Hello! ", "sentence")]
+
+
+def test_nothing_is_searched_twice():
+    """Twice the text, about twice the work: a long answer in single characters stays linear."""
+    segmenter = Segmenter()
+    for character in "word " * 20_000:
+        segmenter.feed(character)
+    assert len(segmenter._text) < 300
+
+
+ALPHABET = st.sampled_from(
+    [*list("ab1 2.!?\n\"'@,A가나~…😊。`|-( "), "tom@mail.com", "333 123 4567", "Dr.", "p.m.", "```", "\u200b"]
+)
+
+
+@given(st.lists(ALPHABET, max_size=60).map("".join), st.integers(3, 60), st.sampled_from(["sentence", "clause"]))
+def test_property_no_chunking_changes_the_cuts(text, cap, hold):
+    tr(text, cap=cap, hold=hold)

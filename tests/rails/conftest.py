@@ -1,0 +1,71 @@
+"""What a rail's tests need: a house made of word lists, and a small line that merges what a rail remembers."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.turn import Act, House, Phrases, Segment, Turn, Verdict
+
+Words = Mapping[str, Sequence[str]]
+
+
+@pytest.fixture
+def house() -> Callable[..., House]:
+    """`house(stop={"en": [...], "but_not": {"en": [...]}})`: a house with these lists."""
+
+    def build(**lists: Mapping[str, Any]) -> House:
+        phrases = {}
+        for name, entry in lists.items():
+            words: Words = {language: listed for language, listed in entry.items() if language != "but_not"}
+            phrases[name] = Phrases(words, entry.get("but_not"))
+        return House(languages=("en", "it", "ko"), phrases=phrases, folder=Path())
+
+    return build
+
+
+@pytest.fixture
+def turn() -> Callable[..., Turn]:
+    def build(id: str = "t1", **fields: Any) -> Turn:
+        return Turn(id=id, **{"language": "en", **fields})
+
+    return build
+
+
+@pytest.fixture
+def judge(turn: Callable[..., Turn]) -> Callable[..., Awaitable[Verdict]]:
+    """`await judge(rail, text, role="user", turn=..., **segment fields)`: one verdict; what it remembers is merged."""
+
+    async def check(rail: Any, text: str, **fields: Any) -> Verdict:
+        segment = Segment(**{"role": "assistant", "text": text, "turn": turn(), **fields})
+        verdict: Verdict = await rail.check(segment)
+        if verdict.remember:
+            segment.turn.state.setdefault(rail.key, {}).update(verdict.remember)
+        return verdict
+
+    return check
+
+
+@pytest.fixture
+def answer(judge: Callable[..., Awaitable[Verdict]]) -> Callable[..., Awaitable[tuple[str, list[str]]]]:
+    """`await answer(rail, turn, pieces)`: what leaves of an answer, and each piece's act, up to and with an END.
+
+    As in the line, white space at a piece's end is held back and leaves with the next piece. A piece is a text or
+    `(text, ending)`; the ending of a mere text is "sentence".
+    """
+
+    async def feed(rail: Any, turn: Turn, pieces: Sequence[str | tuple[str, str]]) -> tuple[str, list[str]]:
+        sent, before, acts = "", "", []
+        for piece in pieces:
+            text, ending = (piece, "sentence") if isinstance(piece, str) else piece
+            verdict = await judge(rail, text, turn=turn, before=before, sent=sent, ending=ending)
+            acts.append(verdict.act.value)
+            if verdict.act is Act.END:
+                break
+            if verdict.act is Act.PASS and text.strip():
+                sent += (before[len(before.rstrip()) :] if sent else "") + text.rstrip()
+            before += text
+        return sent, acts
+
+    return feed

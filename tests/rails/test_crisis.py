@@ -1,0 +1,56 @@
+"""crisis: found anywhere in the message, in every language; answered, and a person told."""
+
+import pytest
+
+from proxy.turn import Act, Span
+from rails.crisis import Rail, RailOptions
+
+LISTS = {
+    "danger": {
+        "en": ["hurt myself", "hits me"],
+        "it": ["farmi del male", "mi picchia"],
+        "ko": ["죽고 싶", "때려요"],
+        "but_not": {"en": ["robot hits me"]},
+    }
+}
+CASES = [
+    ("I want to hurt myself", Act.END),
+    ("we played and then we ate and after that daddy hits me when he is cross and then we went to bed", Act.END),
+    ("Voglio FARMI DEL MALE.", Act.END),
+    ("mamma mi picchia", Act.END),
+    ("나 죽고 싶어", Act.END),
+    ("아빠가 때려요", Act.END),
+    ("in the game the robot hits me", Act.PASS),
+    ("Tell me about the bear!", Act.PASS),
+    ("", Act.PASS),
+]
+
+
+@pytest.fixture
+def rail(house):
+    return Rail("crisis", RailOptions(user_says="danger", say="care"), house(**LISTS))
+
+
+@pytest.mark.parametrize(("text", "act"), CASES)
+async def test_cases(rail, judge, text, act):
+    verdict = await judge(rail, text, role="user")
+    assert verdict.act is act
+    assert verdict.flags == (frozenset({"review", "alert"}) if act is Act.END else frozenset())
+    assert verdict.say == ("care" if act is Act.END else "")
+
+
+async def test_the_verdict_shows_where_but_not_what(rail, judge):
+    verdict = await judge(rail, "I want to hurt myself now", role="user")
+    assert verdict.spans == (Span(10, 21, "DANGER"),)
+    assert "danger" in verdict.why
+    assert "hurt" not in verdict.why
+
+
+async def test_spans_are_offsets_of_the_raw_text(rail, judge):
+    verdict = await judge(rail, "I want to h\u200burt myself", role="user")
+    assert verdict.spans == (Span(10, 22, "DANGER"),)
+
+
+def test_it_hears_the_user_only():
+    assert Rail.content == {"user"}
+    assert not Rail.shape
