@@ -30,7 +30,7 @@ from proxy.policy.model import Policy
 from proxy.reply import Reply, StreamReply, WholeReply, send_json
 from proxy.sessions import Sessions
 from proxy.store import StoreDown, open_store
-from proxy.turn import BackendFault
+from proxy.turn import Backend, BackendFault
 from proxy.wire.request import BadRequest, ChatRequest, parse
 
 log = logging.getLogger("kindrail.app")
@@ -38,23 +38,26 @@ log = logging.getLogger("kindrail.app")
 _TEND_EVERY = 3600.0  # seconds between two rounds in which records past their time are let go
 
 
-def create_app(config: Config, policy: Policy) -> Starlette:
-    """The application that apps talk to. It opens store and backend as it starts and closes them as it stops."""
+def create_app(config: Config, policy: Policy, backend: Backend | None = None) -> Starlette:
+    """The application that apps talk to. It opens store and backend as it starts and closes them as it stops.
+
+    backend: one to use in the place of the configured one.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         keys = load_keys(config.data, config.secret_file)
         store = await open_store(config.redis_url or None, config.data)
-        backend = open_backend(config)
+        model = backend or open_backend(config)
         audit = Audit(store, keys)
-        app.state.services = services = Services(policy, backend, store, Sessions(store, keys), audit, Metrics())
+        app.state.services = services = Services(policy, model, store, Sessions(store, keys), audit, Metrics())
         tending = asyncio.create_task(_tend(audit))
         try:
             yield
         finally:
             tending.cancel()
             await asyncio.gather(*services.closing, return_exceptions=True)
-            await backend.close()
+            await model.close()
             await store.close()
 
     routes = [
@@ -66,6 +69,7 @@ def create_app(config: Config, policy: Policy) -> Starlette:
     app = Starlette(
         routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_fault, Exception: _unforeseen}
     )
+    app.router.redirect_slashes = False  # a redirect would tell of routes that are not served
     app.state.config = config
     return app
 

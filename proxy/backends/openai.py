@@ -22,7 +22,7 @@ from proxy.backends._errors import event_of, parse, refuse, unreadable
 from proxy.turn import BackendFault, Delta
 from proxy.wire import sse
 
-_VLLM_KNOWS = frozenset({"repetition_penalty", "top_k", "min_p"})
+_VLLM_KNOWS = frozenset({"repetition_penalty", "top_k", "min_p", "continuous_usage_stats"})
 _NETWORK = (
     httpx.HTTPError,
     aiohttp.ClientError,
@@ -69,13 +69,12 @@ class OpenAIBackend:
         return _VLLM_KNOWS if await self._vllm() else frozenset()
 
     async def stream(self, body: dict[str, Any]) -> AsyncGenerator[Delta, None]:
-        """The answer's events; usage is in the last one, and with vLLM in each.
+        """The answer's events, for a body that asks for a stream.
 
         Raises `BackendFault` before the first event or between two, also for an answer that breaks off.
         """
-        asked = await self._asking(body)
         deadline = asyncio.get_running_loop().time() + self._first_event
-        response = await self._open(asked, deadline)
+        response = await self._open(body, deadline)
         complete = False
         async with aclosing(response), aclosing(self._payloads(response, deadline)) as payloads:
             async for payload in payloads:
@@ -115,13 +114,6 @@ class OpenAIBackend:
             answer = parse(response.content) if response.status_code == 200 else None
             self._is_vllm = isinstance(answer, dict) and "version" in answer
         return self._is_vllm
-
-    async def _asking(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The body as it is sent. vLLM counts usage in every event if asked: honest also where we cancel."""
-        options = {**(body.get("stream_options") or {}), "include_usage": True}
-        if await self._vllm():
-            options["continuous_usage_stats"] = True
-        return {**body, "stream": True, "stream_options": options}
 
     async def _open(self, body: dict[str, Any], deadline: float) -> httpx.Response:
         """The response with its body still to come; the caller closes it."""

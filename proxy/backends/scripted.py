@@ -39,7 +39,7 @@ class ScriptedBackend:
 
     async def knows(self) -> frozenset[str]:
         """What vLLM knows; the buddy takes it and does not heed it."""
-        return frozenset({"repetition_penalty", "top_k", "min_p"})
+        return frozenset({"repetition_penalty", "top_k", "min_p", "continuous_usage_stats"})
 
     async def stream(self, body: dict[str, Any]) -> AsyncGenerator[Delta, None]:
         """The answer in vLLM's chunks. Of the settings it heeds the token limits and `stream_options`."""

@@ -59,7 +59,7 @@ class Outbox:
         out: list[Delta] = []
         while self._waiting and self._waiting[0].end <= self._settled and not self._waiting[0].final:
             out += self._whole(self._waiting.popleft())
-        if self._waiting and self._waiting[0].start < self._settled:
+        if self._waiting and self._waiting[0].start < self._settled < self._waiting[0].end:
             out += self._part(self._waiting[0])
         out += [self._skeleton.text(p.text, role=not self._any) for p in pieces if p.start == p.end and p.text]
         self._any = self._any or bool(out)

@@ -38,6 +38,7 @@ def upstream_body(
         **_bounded(request.body, settings, knows),
         "messages": _with_notes(messages, notes),
         "stream": True,
+        "stream_options": _options(request.body, knows),
     }
 
 
@@ -98,6 +99,12 @@ def _bounded(body: dict[str, Any], settings: Generation, knows: frozenset[str]) 
     if settings.repetition_penalty is not None and "repetition_penalty" in knows:
         changed["repetition_penalty"] = settings.repetition_penalty
     return changed
+
+
+def _options(body: dict[str, Any], knows: frozenset[str]) -> dict[str, Any]:
+    """Usage is always asked for; with every event where the backend can, so that it is honest also if we cancel."""
+    running = {"continuous_usage_stats": True} if "continuous_usage_stats" in knows else {}
+    return {**(body.get("stream_options") or {}), "include_usage": True, **running}
 
 
 def _within(value: float | None, bounds: Range) -> float | None:

@@ -49,6 +49,7 @@ _TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "response_format": (dict, "an object"),
 }
 _SYSTEM = frozenset({"system", "developer"})
+_TEXT_PARTS = frozenset({"text", "input_text", "refusal"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +155,12 @@ def _text(content: object, place: str, optional: bool) -> str:
         raise BadRequest(f"`{place}` must be a string or a list of text parts.", place, "invalid_type")
     texts = []
     for number, part in enumerate(content):
-        if not isinstance(part, dict) or part.get("type") not in ("text", "input_text", "refusal"):
-            raise BadRequest(
-                f"`{place}[{number}]` must be a text part: other content is not guarded.", place, "unsupported_content"
-            )
+        here = f"{place}[{number}]"
+        if not isinstance(part, dict) or part.get("type") not in _TEXT_PARTS:
+            words = f"`{here}` must be a text part: other content is not guarded."
+            raise BadRequest(words, here, "unsupported_content")
         text = part.get("refusal" if part["type"] == "refusal" else "text")
         if not isinstance(text, str):
-            raise BadRequest(f"`{place}[{number}].text` must be a string.", place, "invalid_type")
+            raise BadRequest(f"`{here}.text` must be a string.", here, "invalid_type")
         texts.append(text)
     return "\n".join(texts)

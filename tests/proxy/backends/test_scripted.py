@@ -237,7 +237,8 @@ async def test_the_server_speaks_to_the_official_client() -> None:
 async def test_the_server_behind_our_own_backend() -> None:
     async with serving(0) as url:
         backend = OpenAIBackend(url)
-        deltas = [delta async for delta in backend.stream(body("안녕"))]
+        asking = body("안녕", stream=True, stream_options={"continuous_usage_stats": True})
+        deltas = [delta async for delta in backend.stream(asking)]
         assert "repetition_penalty" in await backend.knows()
         assert (await backend.models())["data"][0]["id"] == "buddy"
         await backend.close()
