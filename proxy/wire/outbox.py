@@ -87,13 +87,9 @@ class Outbox:
         length = self._settled - one.start
         text = self._text(one.start, one.text[:length])
         one.start, one.text, one.whole = self._settled, one.text[length:], False
-        return (
-            [with_text(one.delta.event, text)]
-            if text and not one.final
-            else [self._skeleton.text(text)]
-            if text
-            else []
-        )
+        if not text:
+            return []
+        return [self._skeleton.text(text) if one.final else with_text(one.delta.event, text)]
 
     def _text(self, start: int, text: str) -> str:
         """What leaves for `text`, which stands at `start` of the answer and is settled."""
