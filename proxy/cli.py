@@ -141,11 +141,14 @@ def serve(
 
 
 @app.command(name="demo-model")
-def demo_model(port: Annotated[int, typer.Option(help="The port to listen on.")] = 8090) -> None:
+def demo_model(
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8090,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+) -> None:
     """Run the scripted buddy alone, as a model server, to hear what it says unguarded."""
     from proxy.backends.scripted import serve as run  # noqa: PLC0415
 
-    run(port)
+    run(port, host)
 
 
 def _paths(chosen: Sequence[str], folder: Path) -> Iterator[Path]:

@@ -163,9 +163,9 @@ def app(delay: float = 0.015) -> Starlette:
     )
 
 
-def serve(port: int) -> None:
-    """Runs the buddy on 127.0.0.1 until it is interrupted."""
-    uvicorn.run(app(), host="127.0.0.1", port=port, log_level="warning", access_log=False)
+def serve(port: int, host: str = "127.0.0.1") -> None:
+    """Runs the buddy until it is interrupted."""
+    uvicorn.run(app(), host=host, port=port, log_level="warning", access_log=False)
 
 
 def _parsed(data: bytes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ class Run:
 
     def __init__(self, line, answer, events):
         self.line, self.answer, self.events = line, answer, events
-        self.text = "".join((event.event["choices"][0]["delta"].get("content") or "") for event in events)
+        self.text = "".join(event.event["choices"][0]["delta"].get("content") or "" for event in events)
         collector = Collector()
         for event in events:
             collector.add(event.event)
@@ -26,7 +26,7 @@ class Run:
 
 
 async def run(policy, chunks, language="en", user="", state=None, history=()):
-    """The chunks of an answer through a policy, as events of a backend; laws that hold for every single run are asserted."""
+    """The chunks of an answer through a policy, as a backend sends them; laws of every single run are asserted."""
     turn = Turn("t1", language, user, 1000.0, state if state is not None else {})
     line = Line(policy, turn, Memo())
     if history:
@@ -35,7 +35,8 @@ async def run(policy, chunks, language="en", user="", state=None, history=()):
     upstream = Skeleton("up", "m")
     outbox = Outbox(Skeleton("t1", "m"))
     left = []
-    for delta in [upstream.text("", role=True), *(upstream.text(chunk) for chunk in chunks), upstream.finish("stop")]:
+    events = [upstream.text("", role=True), *(upstream.text(chunk) for chunk in chunks), upstream.finish("stop")]
+    for delta in events:
         text = outbox.hold(delta)
         left += outbox.release(await answer.feed(text) if text else ())
         if answer.ended:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import openai
 import pytest
 from fake_upstream import VLLM, chunk, upstream
-from house import assistant, asking, events_of, house, shipped, text_of
+from house import asking, assistant, events_of, house, shipped, text_of
 from servers import everything
 
 from proxy.backends.scripted import ScriptedBackend

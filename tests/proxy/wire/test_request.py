@@ -1,0 +1,175 @@
+"""Chat requests: what is understood of them, what is refused, and that a refusal repeats no text."""
+
+import traceback
+
+import orjson
+import pytest
+
+from proxy.wire.request import BadRequest, Message, parse
+
+
+def request(*messages, **fields):
+    return parse(raw(*messages, **fields))
+
+
+def raw(*messages, **fields):
+    return orjson.dumps({"messages": messages or [{"role": "user", "content": "Hello"}], **fields})
+
+
+def refusal(data):
+    with pytest.raises(BadRequest) as caught:
+        parse(data)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("message", "role", "text"),
+    [
+        ({"role": "user", "content": "안녕"}, "user", "안녕"),
+        ({"role": "user", "content": ""}, "user", ""),
+        ({"role": "user", "content": []}, "user", ""),
+        ({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}, "user", "a\nb"),
+        ({"role": "user", "content": [{"type": "input_text", "text": "a"}]}, "user", "a"),
+        ({"role": "assistant", "content": [{"type": "refusal", "refusal": "no"}]}, "assistant", "no"),
+        ({"role": "assistant", "content": None}, "assistant", ""),
+        ({"role": "assistant"}, "assistant", ""),
+        ({"role": "tool", "content": "42", "tool_call_id": "c"}, "tool", "42"),
+        ({"role": "function", "content": "42", "name": "f"}, "tool", "42"),
+        ({"role": "system", "content": "Be kind."}, None, "Be kind."),
+        ({"role": "developer", "content": "Be kind."}, None, "Be kind."),
+        ({"role": "critic", "content": "Hm."}, "user", "Hm."),
+        ({"role": "Assistant", "content": "Hm."}, "user", "Hm."),
+        ({"role": "", "content": "Hm."}, "user", "Hm."),
+    ],
+)
+def test_roles_and_content(message, role, text):
+    assert request(message).messages == (Message(role, text, 0),)
+
+
+def test_the_talk_is_without_the_apps_instructions():
+    talk = request(
+        {"role": "system", "content": "s"}, {"role": "user", "content": "u"},
+        {"role": "developer", "content": "d"}, {"role": "assistant", "content": "a"},
+    ).talk()  # fmt: skip
+    assert talk == [Message("user", "u", 1), Message("assistant", "a", 3)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "code"),
+    [
+        *(
+            ({name: value}, name, "unsupported_parameter")
+            for name, value in {
+                "tools": [{"type": "function"}], "functions": [{"name": "f"}], "prompt_logprobs": 1, "echo": True,
+                "chat_template": "{{ messages }}", "audio": {"voice": "x"}, "prompt_token_ids": [1], "prompt_embeds": "x",
+            }.items()
+        ),
+        *(
+            ({name: value}, name, "invalid_type")
+            for name, value in [
+                ("model", 3), ("model", ["m"]), ("stream", 1), ("stream", "true"), ("stream_options", []),
+                ("metadata", "m"), ("n", "2"), ("n", 1.0), ("n", True), ("max_tokens", "9"), ("max_tokens", 9.5),
+                ("max_tokens", False), ("max_completion_tokens", {}), ("temperature", "hot"), ("temperature", True),
+                ("top_p", []), ("repetition_penalty", "1"), ("response_format", "json"),
+            ]
+        ),
+        ({"n": 0}, "n", "unsupported_value"),
+        ({"n": 2}, "n", "unsupported_value"),
+        ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_value"),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format", "unsupported_value"),
+        ({"modalities": ["text", "audio"]}, "modalities", "unsupported_value"),
+        ({"messages": None}, "messages", None),
+        ({"messages": {}}, "messages", None),
+        ({"messages": []}, "messages", None),
+        ({"messages": [None]}, "messages[0]", None),
+        ({"messages": [{"content": "a"}]}, "messages[0]", None),
+        ({"messages": [{"role": 1, "content": "a"}]}, "messages[0]", None),
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "user"}]}, "messages[1].content", "invalid_type"),
+        ({"messages": [{"role": "tool", "content": None}]}, "messages[0].content", "invalid_type"),
+        ({"messages": [{"role": "system", "content": {"text": "a"}}]}, "messages[0].content", "invalid_type"),
+        ({"messages": [{"role": "user", "content": ["a"]}]}, "messages[0].content[0]", "unsupported_content"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}]}, "messages[0].content[1]", "unsupported_content"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio", "text": "a"}]}]}, "messages[0].content[0]", "unsupported_content"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": 3}]}]}, "messages[0].content[0]", "invalid_type"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0]", "invalid_type"),
+        ({"messages": [{"role": "assistant", "content": [{"type": "refusal", "text": "a"}]}]}, "messages[0].content[0]", "invalid_type"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_is_named(fields, param, code):
+    fault = refusal(raw(**fields))
+    assert (fault.param, fault.code) == (param, code)
+    assert f"`{param}" in str(fault)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": [], "functions": None, "echo": False, "n": 1, "modalities": ["text"]},
+        {"response_format": {"type": "text"}, "stream": None, "max_tokens": None, "temperature": 1, "top_p": 0.5},
+        {"vllm_xargs": {"a": [1]}, "priority": 3, "unheard_of": {"of": None}, "stop": ["x"], "logprobs": True},
+    ],
+)
+def test_the_rest_is_kept_as_it_came(fields):
+    data = raw(**fields)
+    assert request(**fields).body == orjson.loads(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"messages": [Zebra',
+        b'{"Zebra": "Zebra}',
+        b'["Zebra"]',
+        b'"Zebra"',
+        b"\xffZebra",
+        raw({"role": "user", "content": [{"type": "Zebra", "text": "Zebra"}]}),
+        raw({"role": "user", "content": [{"type": "text", "text": ["Zebra"]}]}),
+        raw({"role": "user", "content": {"Zebra": "Zebra"}}),
+        raw({"role": ["Zebra"], "content": "Zebra"}),
+        raw(tools=["Zebra"]),
+        raw(chat_template="Zebra"),
+        raw(temperature="Zebra"),
+        raw(response_format={"type": "Zebra"}),
+        raw(modalities=["Zebra"]),
+    ],
+)
+def test_a_refusal_repeats_no_text(data):
+    fault = refusal(data)
+    assert "Zebra" not in "".join(traceback.format_exception(fault))
+    assert "Zebra" not in repr(vars(fault))
+
+
+def test_bad_json_is_placed():
+    assert str(refusal(b'{"a": 1,\n "b": }')) == "The body is not JSON (at line 2, column 7)."
+
+
+@pytest.mark.parametrize(
+    ("fields", "usage", "running"),
+    [
+        ({}, True, False),
+        ({"stream": False}, True, False),
+        ({"stream": True}, False, False),
+        ({"stream": True, "stream_options": None}, False, False),
+        ({"stream": True, "stream_options": {"include_usage": False}}, False, False),
+        ({"stream": True, "stream_options": {"include_usage": True}}, True, False),
+        ({"stream": True, "stream_options": {"continuous_usage_stats": True}}, True, True),
+        ({"stream": False, "stream_options": {"continuous_usage_stats": True}}, True, False),
+    ],
+)
+def test_who_wants_usage(fields, usage, running):
+    asked = request(**fields)
+    assert (asked.wants_usage, asked.wants_running_usage) == (usage, running)
+    assert asked.stream is bool(fields.get("stream"))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "session"),
+    [(None, None), ({}, None), ({"session_id": ""}, None), ({"session_id": 3}, None), ({"session_id": "tom"}, "tom")],
+)
+def test_the_session_in_the_metadata(metadata, session):
+    assert request(metadata=metadata).session == session
+
+
+@pytest.mark.parametrize(("fields", "model"), [({}, ""), ({"model": None}, ""), ({"model": "m"}, "m")])
+def test_the_model(fields, model):
+    assert request(**fields).model == model
