@@ -21,6 +21,6 @@ ENV PATH=/opt/kindrail/bin:$PATH PYTHONUNBUFFERED=1 KINDRAIL_DATA=/data
 USER 10001:10001
 EXPOSE 8080
 # Not urllib: it would go through a proxy that the environment names.
-HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=6 CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8080, timeout=2); c.request('GET', '/healthz'); exit(c.getresponse().status != 200)"]
+HEALTHCHECK --interval=5s --timeout=3s --start-period=120s --retries=6 CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8080, timeout=2); c.request('GET', '/healthz'); exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["kindrail"]
 CMD ["serve"]

@@ -22,10 +22,10 @@ test-nightly: .venv/dev.stamp   ## the property tests with 20,000 examples each
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -m "" -k property --timeout 3600
 
 test-real: .venv/dev.stamp      ## against a real vLLM on this machine (see docs/testing.md)
-	$(BIN)/python -m pytest -m real --timeout 600
+	$(BIN)/python -m pytest -rs -m real --timeout 600
 
 test-compose: .venv/dev.stamp   ## the compose stack on a real Docker engine (see docs/testing.md)
-	$(BIN)/python -m pytest -m compose --timeout 1800
+	$(BIN)/python -m pytest -rs -m compose --timeout 1800
 
 lock:                           ## names, versions and hashes, no index address
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -o requirements.txt -q

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from proxy.line import Heard, Judged, Line
+from proxy.line import Heard, Judged, Line, length_alone
 from proxy.segments import Cut, Segmenter
 from proxy.turn import Segment, Turn
 
@@ -67,7 +67,7 @@ class Answer:
         if not self.ended and self.sent and self._done < total:
             pieces.append(Piece(self._done, total, None))  # white space at the very end
             self._leave(self._raw[self._own + self._done :])
-        if self._touched and not self.sent:
+        if not self.sent.strip() and (self._touched or self._line.policy.audience == "child"):
             pieces.append(Piece(total, total, self._leave(self._line.say("fallback"))))
         return pieces
 
@@ -87,7 +87,7 @@ class Answer:
         text, shape_ends = await self._shape(segment, text, start, house=judged.winner is not None)
         ends = ends or shape_ends
         self._raw += cut.text
-        return self._settle(cut, text, ends, judged.masked)
+        return self._settle(cut, text, ends, judged)
 
     async def _shape(self, segment: Segment, text: str, start: int, house: bool) -> tuple[str, bool]:
         """The merged text after the shape rails, which judge it sentence by sentence, however much of it was held."""
@@ -114,14 +114,14 @@ class Answer:
         """The text after the content rails, and whether the answer ends with it."""
         effect = judged.effect
         if judged.winner is None:
-            return self._line.redacted(cut.text, effect.spans), False
+            return self._line.redacted(cut.text, effect.spans, self._line.turn.language), False
         key = judged.winner.say
         if not key or key in self._said:
             return "", effect.ends  # a house line is said once in an answer
         self._said.add(key)
         return self._line.say(key), effect.ends
 
-    def _settle(self, cut: Cut, text: str, ends: bool, masked: str) -> list[Piece]:
+    def _settle(self, cut: Cut, text: str, ends: bool, judged: Judged) -> list[Piece]:
         """The piece that leaves for this cut, and the line that must stand where nothing would."""
         start, self._done = self._done, len(self._raw.rstrip()) - self._own
         self._done = max(start, self._done)
@@ -129,14 +129,14 @@ class Answer:
         lead = raw[: len(raw) - len(raw.lstrip())]
         self.ended = ends
         if text == cut.text and not ends and (self.sent or not self._touched):
-            self._leave(raw, lead + masked.strip())
+            self._leave(raw, lead + judged.masked.strip())
             self._open = cut.ending in _OPEN_ENDINGS
             return [Piece(start, self._done, None)] if raw else []
         self._touched = True
         out = text.strip()
         if out:
             lead = lead if self.sent else ""
-            self._leave(lead + out, lead + (masked.strip() if text == cut.text else out))
+            self._leave(lead + out, lead + _stored(out, cut, judged))
             self._open = cut.ending in _OPEN_ENDINGS
             out = lead + out
         return [Piece(start, self._done, out + self._close() if ends else out)]
@@ -164,4 +164,11 @@ async def rebuild(line: Line, history: Sequence[Heard]) -> None:
             line.turn.user = heard.text
             await line.content(Segment(heard.role, heard.text, line.turn, last=True), number, 0)
     line.turn = live
-    line.findings.clear()
+    line.findings = [found for found in line.findings if found.broken]  # a rail that fails is an event here too
+
+
+def _stored(out: str, cut: Cut, judged: Judged) -> str:
+    """What left of a segment as it may be stored: the house's own words, what was redacted already, or masked."""
+    if judged.winner is not None or judged.covered:
+        return out
+    return judged.masked.strip() if out == cut.text.strip() else length_alone(out)

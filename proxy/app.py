@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from starlette.applications import Starlette
@@ -20,67 +18,41 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from proxy.audit import Audit
-from proxy.backends import open_backend
-from proxy.chat import Exchange, Services
+from proxy.chat import Exchange
 from proxy.config import Config
-from proxy.keys import load_keys
 from proxy.metrics import Metrics
-from proxy.policy.model import Policy
-from proxy.reply import Reply, StreamReply, WholeReply, send_json
-from proxy.sessions import Sessions
-from proxy.store import StoreDown, open_store
-from proxy.turn import Backend, BackendFault
+from proxy.reply import Reply, StreamReply, WholeReply
+from proxy.services import Services
+from proxy.sessions import BadName
+from proxy.store import StoreDown
+from proxy.turn import BackendFault
 from proxy.wire.request import BadRequest, ChatRequest, parse
 
 log = logging.getLogger("kindrail.app")
 
-_TEND_EVERY = 3600.0  # seconds between two rounds in which records past their time are let go
 
-
-def create_app(config: Config, policy: Policy, backend: Backend | None = None) -> Starlette:
-    """The application that apps talk to. It opens store and backend as it starts and closes them as it stops.
-
-    backend: one to use in the place of the configured one.
-    """
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        keys = load_keys(config.data, config.secret_file)
-        store = await open_store(config.redis_url or None, config.data)
-        model = backend or open_backend(config)
-        audit = Audit(store, keys)
-        app.state.services = services = Services(policy, model, store, Sessions(store, keys), audit, Metrics())
-        tending = asyncio.create_task(_tend(audit))
-        try:
-            yield
-        finally:
-            tending.cancel()
-            await asyncio.gather(*services.closing, return_exceptions=True)
-            await model.close()
-            await store.close()
-
+def create_app(config: Config, services: Services) -> Starlette:
+    """The application that apps talk to."""
     routes = [
         Route("/v1/chat/completions", _chat, methods=["POST"]),
         Route("/v1/models", _models, methods=["GET"]),
         *_health_routes(),
         *([] if config.admin_port is not None else [Route("/metrics", _metrics)]),
     ]
-    app = Starlette(
-        routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _http_fault, Exception: _unforeseen}
-    )
+    return _application(config, services, routes)
+
+
+def create_admin_app(config: Config, services: Services) -> Starlette:
+    """The application on the admin port: what operators read and apps need not."""
+    return _application(config, services, [*_health_routes(), Route("/metrics", _metrics)])
+
+
+def _application(config: Config, services: Services, routes: list[Route]) -> Starlette:
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _http_fault, Exception: _unforeseen})
     app.router.redirect_slashes = False  # a redirect would tell of routes that are not served
     app.state.config = config
+    app.state.services = services
     return app
-
-
-def create_admin_app(app: Starlette) -> Starlette:
-    """The application on the admin port: what operators read and apps need not."""
-    admin = Starlette(
-        routes=[*_health_routes(), Route("/metrics", _metrics)], exception_handlers={HTTPException: _http_fault}
-    )
-    admin.state = app.state
-    return admin
 
 
 def _health_routes() -> list[Route]:
@@ -100,6 +72,8 @@ async def _chat(request: Request) -> Response:
         return _Turn(exchange, chat, services.metrics, config.keep_alive)
     except BadRequest as fault:
         return _refused(services, 400, str(fault), fault.param, fault.code)
+    except BadName as fault:
+        return _refused(services, 400, str(fault), "x-kindrail-session", "invalid_session")
 
 
 async def _models(request: Request) -> Response:
@@ -162,21 +136,21 @@ class _Turn(Response):
                 watcher.cancel()
 
     async def _run(self, send: Send) -> None:
+        replies: list[Reply] = []
+
+        def reply_with(headers: dict[str, str]) -> Reply:
+            stream = self._request.stream
+            replies.append(StreamReply(send, headers, self._keep_alive) if stream else WholeReply(send, headers))
+            return replies[0]
+
         try:
-            await self._exchange.prepare()
-        except ValueError as fault:  # the session's name
-            error = _error(str(fault), "x-kindrail-session", "invalid_session")
-            return await send_json(send, 400, {"error": error}, {})
-        headers = self._exchange.headers
-        stream = self._request.stream
-        reply: Reply = StreamReply(send, headers, self._keep_alive) if stream else WholeReply(send, headers)
-        try:
-            await self._exchange.answer(reply)
-        except Exception as fault:
+            await self._exchange.run(reply_with)
+        except Exception as fault:  # whatever was not foreseen is told to nobody but the log, and there without words
             _log_unforeseen(fault)
-            await reply.fault(500, _internal())
+            await (replies[0] if replies else WholeReply(send, {})).fault(500, _internal())
         finally:
-            reply.close()
+            for reply in replies:
+                reply.close()
 
 
 async def _cancel_when_gone(receive: Receive, gone: asyncio.Event, task: asyncio.Task[Any]) -> None:
@@ -188,6 +162,9 @@ async def _cancel_when_gone(receive: Receive, gone: asyncio.Event, task: asyncio
 
 async def _body(request: Request, limit: int) -> bytes:
     """The body, read no further than the limit. Raises `BadRequest`, `HTTPException`."""
+    kind = request.headers.get("content-type", "application/json")
+    if "json" not in kind:  # nor may a web page of elsewhere post a form here
+        raise HTTPException(415, "The content-type must be application/json.")
     too_large = HTTPException(413, f"The body is larger than {limit} bytes.")
     if int(request.headers.get("content-length") or 0) > limit:
         raise too_large
@@ -202,13 +179,6 @@ async def _body(request: Request, limit: int) -> bytes:
     except ClientDisconnect:
         raise BadRequest("The body ended early.") from None
     return b"".join(parts)
-
-
-async def _tend(audit: Audit) -> None:
-    while True:
-        with suppress(StoreDown):  # the next round does it; turns report the fault meanwhile
-            await audit.tend()
-        await asyncio.sleep(_TEND_EVERY)
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
@@ -234,10 +204,12 @@ def _refused(
 async def _http_fault(request: Request, fault: Exception) -> Response:
     """Unknown routes, wrong methods, bodies too large."""
     assert isinstance(fault, HTTPException)  # registered for nothing else
+    request.app.state.services.metrics.refused.labels(str(fault.status_code)).inc()
     words = {
         404: ("Kindrail does not serve this route.", "unknown_route"),
         405: ("This route does not take this method.", "method_not_allowed"),
         413: (fault.detail, "body_too_large"),
+        415: (fault.detail, "unsupported_media_type"),
     }
     message, code = words.get(fault.status_code, (fault.detail, None))
     return JSONResponse({"error": _error(message, None, code)}, fault.status_code, fault.headers)

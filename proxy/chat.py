@@ -10,21 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from secrets import token_hex
+from typing import Any
 
 from proxy.answer import Answer, rebuild
-from proxy.audit import Audit, Closed, Opened, Text, VerdictRecord
+from proxy.audit import Closed, Opened, Text, VerdictRecord
 from proxy.line import Finding, Heard, Hearing, Line
-from proxy.memo import Memo
-from proxy.metrics import Metrics
-from proxy.policy.model import Policy
 from proxy.reply import Reply
-from proxy.sessions import Session, Sessions
-from proxy.store import Store, StoreDown
-from proxy.turn import Act, Backend, BackendFault, Delta, Turn, guess_language
-from proxy.wire.events import NO_USAGE, Skeleton, Usage, admitted, estimated
+from proxy.services import Services
+from proxy.store import StoreDown
+from proxy.turn import Act, BackendFault, Delta, Turn, guess_language
+from proxy.wire.events import NO_USAGE, Skeleton, Usage, admitted, estimated, told_usage
 from proxy.wire.outbox import Outbox
 from proxy.wire.prompt import upstream_body
 from proxy.wire.request import ChatRequest, Message
@@ -32,48 +31,39 @@ from proxy.wire.request import ChatRequest, Message
 log = logging.getLogger("kindrail.chat")
 
 _LANGUAGE = ":language"  # the state's key for the session's language; no rail id has a colon
-_STORE_DOWN = {
-    "message": "The audit store does not answer, and this policy lets no turn pass unrecorded. Try again in a moment.",
-    "type": "server_error",
-    "param": None,
-    "code": "store_unavailable",
-}
-
-
-@dataclass(slots=True)
-class Services:
-    """What every turn uses. `closing` holds the last writes of turns whose client has gone."""
-
-    policy: Policy
-    backend: Backend
-    store: Store
-    sessions: Sessions
-    audit: Audit
-    metrics: Metrics
-    memo: Memo = field(default_factory=Memo)
-    closing: set[asyncio.Task[None]] = field(default_factory=set)
+_STORE_DOWN: tuple[int, dict[str, Any]] = (
+    503,
+    {
+        "message": "The audit store does not answer, and no turn passes unrecorded. Try again in a moment.",
+        "type": "server_error",
+        "param": None,
+        "code": "store_unavailable",
+    },
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A request's messages as the line takes them: what was answered before, what was not, and an answer that the app
-    began.
-    """
+    """A request's messages as the line takes them: answered before, not answered yet, and an answer the app began."""
 
     earlier: tuple[Message, ...]
     open: tuple[Message, ...]
-    prefilled: str
+    prefill: Message | None
 
     @classmethod
     def of(cls, request: ChatRequest) -> Conversation:
         talk = request.talk()
-        prefilled = talk.pop().text if talk and talk[-1].role == "assistant" else ""
+        prefill = talk.pop() if talk and talk[-1].role == "assistant" else None
         answered = max((at for at, message in enumerate(talk) if message.role == "assistant"), default=-1) + 1
-        return cls(tuple(talk[:answered]), tuple(talk[answered:]), prefilled)
+        return cls(tuple(talk[:answered]), tuple(talk[answered:]), prefill)
+
+    def said(self) -> list[tuple[str, str]]:
+        """What was said, as roles and texts, up to the answer that is still to come."""
+        return [(str(message.role), message.text) for message in (*self.earlier, *self.open)]
 
 
 class Exchange:
-    """One request and its answer. `prepare`, then `answer`; `close` is called by them and does its work once."""
+    """One request and its answer: `run` does it all."""
 
     def __init__(self, services: Services, request: ChatRequest, named: str | None) -> None:
         self._on = services
@@ -82,30 +72,20 @@ class Exchange:
         self._named = named
         self._begun = time.perf_counter()
         self._seen: dict[str, float] = {}  # milestone -> milliseconds since the turn began
-        self._session: Session
-        self._line: Line
-        self._hearing: Hearing
-        self._answer: Answer
+        self._session = services.sessions.fresh(named)
+        self._line = Line(services.policy, Turn(token_hex(12), services.policy.languages[0]), services.memo)
+        self._answer = Answer(self._line)
+        self._hearing = Hearing((), (), None, (), urgent=False)
+        self._texts: dict[int, str] = {}  # by place in the request's messages: what the model may read
         self._usage: Usage | None = None
+        self._ended_as: str | None = None  # the finish reason
         self._unrecorded = False
         self._closed = False
-        self.turn = token_hex(12)
         self._skeleton = Skeleton(self.turn, request.model)
 
-    async def prepare(self) -> None:
-        """Finds the session and judges the user's side. Raises `ValueError` for an impossible session id."""
-        await self._find()
-        self._line = Line(self._on.policy, self._opening_turn(), self._on.memo)
-        earlier = [_heard(message) for message in self._talk.earlier]
-        if self._session.found == "new" and earlier:
-            await rebuild(self._line, earlier)
-        self._texts = {
-            m.index: text for m, text in zip(self._talk.earlier, await self._line.history(earlier), strict=True)
-        }
-        before = earlier[-1].text if earlier else ""
-        self._hearing = await self._line.hear([_heard(message) for message in self._talk.open], before)
-        self._texts |= {message.index: text for message, text in zip(self._talk.open, self._hearing.texts, strict=True)}
-        self._answer = Answer(self._line, self._talk.prefilled)
+    @property
+    def turn(self) -> str:
+        return self._line.turn.id
 
     @property
     def headers(self) -> dict[str, str]:
@@ -113,47 +93,64 @@ class Exchange:
         session = self._named if self._named is not None else self._session.id
         return {"x-kindrail-turn": self.turn, "x-kindrail-session": session, "x-kindrail-policy": self._on.policy.label}
 
-    async def answer(self, reply: Reply) -> None:
-        """Answers, and closes the turn.
+    async def run(self, reply_with: Callable[[dict[str, str]], Reply]) -> None:
+        """Runs the turn and closes it, whatever happens.
 
-        Faults become the reply's; a cancelled turn (the client has gone) is closed and raises on.
+        `reply_with` makes the reply once its headers are known. Faults become the reply's; a cancelled turn (the client
+        has gone) is closed and raises on.
         """
-        outcome = "failed"
+        await self._find()
+        reply = reply_with(self.headers)
+        outcome, error = "failed", None
         try:
+            await self._listen()
             outcome = await self._answered(reply)
         except BackendFault as fault:
-            outcome = "backend_failed"
-            await self._finish(outcome)
-            await reply.fault(fault.status, fault.error)
+            outcome, error = "backend_failed", (fault.status, fault.error)
         except StoreDown as fault:
-            outcome = "unrecorded"
-            log.error("turn %s is not recorded: %s", self.turn, fault.kind)
-            await reply.fault(503, _STORE_DOWN)
+            outcome, error = self._lost(fault), _STORE_DOWN
         except asyncio.CancelledError:
             outcome = "disconnected"
             raise
         finally:
-            await self._finish(outcome)
+            try:
+                await self._finish(outcome)
+            except StoreDown as fault:
+                self._lost(fault)
+                error = _STORE_DOWN
+        if error:
+            await reply.fault(*error)
 
     async def _answered(self, reply: Reply) -> str:
-        if self._unrecorded and not self._hearing.urgent:
-            raise StoreDown(ConnectionError())
         await self._open()
         if self._hearing.end is not None:
             return await self._say(self._hearing.end, reply)
         return await self._relay(reply)
 
-    # -- the session ---------------------------------------------------------------------------------------------------
+    # -- the session and the user's side -------------------------------------------------------------------------------
 
     async def _find(self) -> None:
-        sessions = self._on.sessions
-        transcript = [(m.role, m.text) for m in (*self._talk.earlier, *self._talk.open) if m.role]
         try:
-            self._session = await sessions.find(self._named, transcript)
+            self._session = await self._on.sessions.find(self._named, self._talk.said())
         except StoreDown as fault:
-            log.error("no session for turn %s: %s", self.turn, fault.kind)
-            self._session, self._unrecorded = sessions.fresh(self._named), True
+            self._lost(fault)
         self._on.metrics.sessions.labels(self._session.found).inc()
+
+    async def _listen(self) -> None:
+        """Judges what the user said, and makes what the model may read of the conversation."""
+        line, talk = self._line, self._talk
+        line.turn = self._opening_turn()
+        earlier = [_heard(message) for message in talk.earlier]
+        if self._session.found == "new" and earlier:
+            await rebuild(line, earlier)
+        before = earlier[-1].text if earlier else ""
+        self._hearing = await line.hear([_heard(message) for message in talk.open], before)
+        begun = [talk.prefill] if talk.prefill else []
+        known = [*talk.earlier, *begun]
+        readable = await line.history([_heard(message) for message in known])
+        self._texts = {message.index: text for message, text in zip(known, readable, strict=True)}
+        self._texts |= {message.index: text for message, text in zip(talk.open, self._hearing.texts, strict=True)}
+        self._answer = Answer(line, self._texts[talk.prefill.index] if talk.prefill else "")
 
     def _opening_turn(self) -> Turn:
         policy, state = self._on.policy, self._session.state
@@ -170,10 +167,11 @@ class Exchange:
         self._answer.sent = line
         self._answer.stored.append(line)
         self._usage = dict(NO_USAGE)
+        self._ended_as = self._reason() or "stop"
         await reply.events([self._skeleton.text(line, role=True)])
         self._first_byte()
         await self._finish("ended")
-        await self._end(reply, [self._skeleton.finish(self._reason() or "stop")])
+        await self._end(reply, [self._skeleton.finish(self._ended_as)])
         return "ended"
 
     async def _relay(self, reply: Reply) -> str:
@@ -193,6 +191,7 @@ class Exchange:
         await reply.events(outbox.release(await self._answer.finish(cut)))
         if self._usage is None:
             self._usage = estimated(body, counted)
+        self._ended_as = self._reason() or outbox.reason or "stop"
         await self._finish("answered")
         await self._end(reply, outbox.close(self._reason()))
         return "answered"
@@ -200,9 +199,9 @@ class Exchange:
     async def _pass(self, delta: Delta, outbox: Outbox, reply: Reply) -> None:
         self._seen.setdefault("upstream", self._elapsed())
         self._skeleton.learn(delta.event)
-        self._usage = delta.event.get("usage") or self._usage
+        self._usage = told_usage(delta.event) or self._usage
         if not delta.event.get("choices"):
-            return  # usage: it is told at the end
+            return self._skeleton.closing(delta.event)  # usage: it is told at the end
         text = outbox.hold(admitted(delta, self._request.wants_running_usage))
         ready = outbox.release(await self._answer.feed(text) if text else ())
         if ready:
@@ -225,22 +224,28 @@ class Exchange:
     async def _open(self) -> None:
         """The opened record and the latch, before the first byte.
 
-        A child in danger is answered even if they cannot be kept.
+        A child in danger is answered even if they cannot be kept; anybody else is not. Raises `StoreDown`.
         """
-        on, session, policy = self._on, self._session, self._on.policy
-        record = Opened(
-            self.turn, session.id, session.found, session.tenant, policy.label, policy.digest, self._line.turn.language,
-            self._line.turn.now, "chat.completions", self._request.stream,
-        )  # fmt: skip
-        pipe = on.store.pipe()
-        on.audit.opened(pipe, record, policy.keep)
-        on.sessions.latch(pipe, session, self._line.turn.state, policy.keep.sessions)
+        if self._unrecorded:
+            if not self._hearing.urgent:
+                raise StoreDown(ConnectionError())
+            return
+        pipe = self._on.store.pipe()
+        self._on.audit.opened(pipe, self._opened(), self._on.policy.keep)
+        self._on.sessions.latch(pipe, self._session, self._line.turn.state, self._on.policy.keep.sessions)
         try:
-            await on.store.run(pipe)
-        except StoreDown:
+            await self._on.store.run(pipe)
+        except StoreDown as fault:
+            self._lost(fault)
             if not self._hearing.urgent:
                 raise
-            self._unrecorded = True
+
+    def _opened(self) -> Opened:
+        policy, session, turn = self._on.policy, self._session, self._line.turn
+        return Opened(
+            turn.id, session.id, session.found, session.tenant, policy.label, policy.digest, turn.language, turn.now,
+            "chat.completions", self._request.stream,
+        )  # fmt: skip
 
     async def _finish(self, outcome: str) -> None:
         """State and closed record, once; to its end even if the client goes meanwhile. Raises `StoreDown`."""
@@ -248,7 +253,7 @@ class Exchange:
             return
         self._closed = True
         self._seen["total"] = self._elapsed()
-        self._measure(outcome)
+        self._measure("unrecorded" if self._unrecorded else outcome)
         if self._unrecorded:
             return
         task = asyncio.create_task(self._write(outcome))
@@ -257,27 +262,35 @@ class Exchange:
         await asyncio.shield(task)
 
     async def _write(self, outcome: str) -> None:
-        on, policy = self._on, self._on.policy
+        on, keep = self._on, self._on.policy.keep
         pipe = on.store.pipe()
-        said = [(m.role, m.text) for m in (*self._talk.earlier, *self._talk.open) if m.role]
-        transcript = [*said, ("assistant", self._talk.prefilled + self._answer.sent)]
-        on.sessions.commit(pipe, self._session, self._line.turn.state, transcript, policy.keep.sessions)
-        on.audit.closed(pipe, self._record(outcome), self._touched_texts(), policy.keep)
+        begun = self._talk.prefill.text if self._talk.prefill else ""
+        transcript = [*self._talk.said(), ("assistant", begun + self._answer.sent)]
+        on.sessions.commit(pipe, self._session, self._line.turn.state, transcript, keep.sessions)
+        on.audit.closed(pipe, self._record(outcome), self._touched_texts(), keep)
         try:
             await on.store.run(pipe)
-        except StoreDown:
+        except StoreDown as fault:
+            self._lost(fault)
             if not self._hearing.urgent:
                 raise
+
+    def _lost(self, fault: StoreDown) -> str:
+        """Takes note that this turn's records are not kept."""
+        self._unrecorded = True
+        log.error("turn %s is not recorded: %s", self.turn, fault.kind)
+        return "unrecorded"
 
     def _record(self, outcome: str) -> Closed:
         ms = {**self._seen, "rails": round(self._line.rail_seconds * 1000, 3)}
         verdicts = tuple(_verdict(found) for found in self._line.findings)
-        reason = self._reason() or "stop"
-        return Closed(self.turn, self._session.id, outcome, verdicts, reason, len(self._answer.sent), self._usage, ms)
+        return Closed(
+            self.turn, self._session.id, outcome, verdicts, self._ended_as, len(self._answer.sent), self._usage, ms
+        )
 
     def _touched_texts(self) -> list[Text]:
         """The masked texts of a turn in which a rail did something; of others none are kept."""
-        if not self._line.findings:
+        if not self._line.findings or len(self._hearing.masked) < len(self._talk.open):
             return []
         heard = zip(self._talk.open, self._hearing.masked, strict=True)
         answer = self._answer

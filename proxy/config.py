@@ -75,8 +75,10 @@ def _from_file(file: Path) -> dict[str, object]:
         settings = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506  # builds text alone
     except OSError as fault:
         raise ConfigFault(f"{file}: cannot be read ({fault.strerror})") from None
-    except yaml.YAMLError as fault:
-        raise ConfigFault(f"{file}: {fault}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:  # its own words may quote a key that stands in the file
+        mark = getattr(fault, "problem_mark", None)
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise ConfigFault(f"{file}: not YAML in UTF-8{place}; put a value with special characters in quotes") from None
     if not isinstance(settings, dict):
         raise ConfigFault(f"{file}: must be a mapping of settings, such as `port: 8080`")
     return settings

@@ -1,6 +1,6 @@
 """The line: every message of a turn passes the rails here, user and assistant side, streamed or not.
 
-The content rails judge the raw segment side by side and their verdicts are merged; the shape rails then judge
+The content rails all judge the raw segment and their verdicts are merged; the shape rails then judge
 the merged text of the assistant side, in policy order. The line knows no rail and no backend by name, and it
 never sees a chunk: `proxy.segments` cuts, `proxy.answer` brings the pieces, the line judges.
 """
@@ -16,12 +16,12 @@ from time import perf_counter
 from proxy.memo import Memo
 from proxy.merge import Effect, merge
 from proxy.policy.model import Bound, Policy
-from proxy.redact import mask
-from proxy.redact import redacted as with_stand_ins
-from proxy.turn import Act, Mode, Role, Segment, Span, Turn, Verdict
+from proxy.redact import mask, put_over
+from proxy.turn import Act, Mode, Role, Segment, Span, Turn, Verdict, guess_language
 
 log = logging.getLogger("kindrail.line")
 
+_UNREAD = "…"  # what the model reads in place of an earlier message that could not be judged
 _SAID = ":say"  # the state's key for how often each house line was said; no rail id has a colon
 
 
@@ -65,19 +65,29 @@ class Hearing:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """One segment after the content rails: the enforced verdict that takes the text's place (if any), the effect, the
-    storable text.
-    """
+class Asked:
+    """One rail and what came of asking it."""
 
-    winner: Verdict | None
+    bound: Bound
+    verdict: Verdict
+    broken: str  # how it failed: "late", or the type of its exception; empty: it answered
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One segment after the content rails."""
+
+    winner: Verdict | None  # the enforced verdict that takes the text's place
     effect: Effect
     verdicts: tuple[Verdict, ...]  # the enforced ones, in policy order
-    masked: str
+    sound: bool  # every enforced rail answered
+    masked: str  # the text as it may be stored
+    covered: bool  # what must be masked in storage is redacted already
 
 
 class Line:
-    """The rails of one policy at work on one turn. `findings` and `masked` (what may be stored) grow as text passes."""
+    """The rails of one policy at work on one turn. `findings` grows as text passes."""
 
     def __init__(self, policy: Policy, turn: Turn, memo: Memo) -> None:
         self.policy = policy
@@ -95,7 +105,8 @@ class Line:
         for number, heard in enumerate(messages):
             segment = Segment(heard.role, heard.text, self.turn, last=True)
             judged = await self.content(segment, number, 0)
-            self._memo.put(self._memo_key(heard, before), judged.effect.spans)
+            if judged.sound:
+                self._memo.put(self._memo_key(heard, before), judged.effect.spans)
             before = heard.text
             texts.append(self._text(segment, judged))
             masked.append(judged.masked)
@@ -119,16 +130,27 @@ class Line:
         """Earlier messages as the model may read them: only redacted, from the memo where they were judged before."""
         texts: list[str] = []
         before = ""
-        for heard in messages:
+        for number, heard in enumerate(messages):
             key = self._memo_key(heard, before)
             spans = self._memo.get(key)
             if spans is None:
-                segment = Segment(heard.role, heard.text, self.turn, last=True)
-                spans = merge([(await self._ask(bound, segment))[0] for bound in self._enforced(heard.role)]).spans
-                self._memo.put(key, spans)
-            texts.append(self.redacted(heard.text, spans))
+                spans = await self._spans(heard, number)
+                if spans is not None:
+                    self._memo.put(key, spans)
+            texts.append(_UNREAD if spans is None else self.redacted(heard.text, spans, self._language(heard.text)))
             before = heard.text
         return texts
+
+    async def _spans(self, heard: Heard, number: int) -> tuple[Span, ...] | None:
+        """What the model may not read of an earlier message; None if that cannot be told and the policy is closed."""
+        segment = Segment(heard.role, heard.text, self.turn, last=True)
+        asked = [await self._ask(bound, segment) for bound in self.policy.rails if _enforced(bound, heard.role)]
+        for one in asked:
+            if one.broken:
+                self._record(one, segment, number, 0, won=self.policy.when_broken == "closed")
+        if any(one.broken for one in asked) and self.policy.when_broken == "closed":
+            return None
+        return merge([one.verdict for one in asked]).spans
 
     def say(self, key: str) -> str:
         """The policy's line of this key in the turn's language, the next of its variants."""
@@ -141,44 +163,45 @@ class Line:
 
     async def content(self, segment: Segment, message: int, start: int) -> Judged:
         """Asks the content rails, merges what they say, remembers and records."""
-        asked = [
-            (bound, *(await self._ask(bound, segment))) for bound in self.policy.rails if segment.role in bound.content
-        ]
-        verdicts = tuple(verdict for bound, verdict, _, _ in asked if bound.mode == "enforce")
-        effect = merge(verdicts)
-        order = 0
-        for bound, verdict, broken, ms in asked:
-            if bound.mode == "enforce":
-                won = effect.won(order, verdict)
-                heeded = order == effect.winner or verdict.act in (Act.PASS, Act.REDACT)
-                order += 1
-            else:
-                won, heeded = False, bound.mode == "shadow"  # a shadow remembers under its own key
-            if heeded:
-                self._remember(bound, verdict)
-            self._record(bound, segment, message, start, verdict, won, ms, broken)
-        winner = verdicts[effect.winner] if effect.winner is not None else None
+        asked = [await self._ask(bound, segment) for bound in self.policy.rails if segment.role in bound.content]
+        enforced = [one for one in asked if one.bound.mode == "enforce"]
+        effect = merge([one.verdict for one in enforced])
+        for order, one in enumerate(enforced):
+            if order == effect.winner or one.verdict.act in (Act.PASS, Act.REDACT):
+                self._remember(one)
+        for one in asked:
+            if one.bound.mode == "shadow":
+                self._remember(one)  # under the shadow's own key
+            won = one in enforced and effect.won(enforced.index(one), one.verdict)
+            self._record(one, segment, message, start, won)
+        masks = [one for one in asked if one.bound.masks]
         return Judged(
-            winner, effect, verdicts, _storable(segment.text, [(b, v, broken) for b, v, broken, _ in asked if b.masks])
+            enforced[effect.winner].verdict if effect.winner is not None else None,
+            effect,
+            tuple(one.verdict for one in enforced),
+            not any(one.broken for one in enforced),
+            _storable(segment.text, masks),
+            _covered(masks, effect.spans),
         )
 
     async def shape(self, segment: Segment, start: int) -> tuple[str, bool]:
-        """Lets the shape rails judge merged text one after another; returns what is left of it, and whether the answer
-        ends.
+        """Lets the shape rails judge merged text one after another.
+
+        Returns what is left of it, and whether the answer ends.
         """
         text = segment.text
         for bound in self.policy.rails:
             if segment.role not in bound.shape or bound.mode == "off":
                 continue
-            verdict, broken, ms = await self._ask(bound, replace(segment, text=text))
+            one = await self._ask(bound, replace(segment, text=text))
             enforced = bound.mode == "enforce"
-            self._remember(bound, verdict)
-            self._record(bound, segment, 0, start, verdict, enforced, ms, broken)
-            if not enforced or verdict.act is Act.PASS:
+            self._remember(one)
+            self._record(one, segment, 0, start, won=enforced)
+            if not enforced or one.verdict.act is Act.PASS:
                 continue
-            if verdict.act is not Act.REDACT:
-                return self._shaped(text, verdict), verdict.act is Act.END
-            text = self.redacted(text, verdict.spans)
+            if one.verdict.act is not Act.REDACT:
+                return self._shaped(text, one.verdict), one.verdict.act is Act.END
+            text = self.redacted(text, one.verdict.spans, self.turn.language)
         return text, False
 
     def _shaped(self, text: str, verdict: Verdict) -> str:
@@ -189,11 +212,8 @@ class Line:
             return self.say(verdict.say)
         return text[: verdict.spans[0].start] if verdict.act is Act.END and verdict.spans else ""
 
-    async def _ask(self, bound: Bound, segment: Segment) -> tuple[Verdict, str, float]:
-        """One rail's verdict, how it broke (if it did), and milliseconds.
-
-        A broken rail's verdict is the policy's `when_broken`.
-        """
+    async def _ask(self, bound: Bound, segment: Segment) -> Asked:
+        """One rail's verdict. That of a broken rail is the policy's `when_broken`; what came late came not at all."""
         begun = perf_counter()
         broken = ""
         try:
@@ -201,19 +221,22 @@ class Line:
                 verdict = await bound.rail.check(segment)
         except TimeoutError:
             broken = "late"
-        except (
-            Exception
-        ) as fault:  # law 6: whatever a rail raises is an event that the policy decides, never a lost turn
+        except Exception as fault:  # law 6: whatever a rail raises is an event that the policy decides
             broken = type(fault).__name__
-        if broken:
-            log.warning("rail %s of %s broke: %s", bound.id, self.policy.label, broken)
-            verdict = self._broken(segment)
         seconds = perf_counter() - begun
         self.rail_seconds += seconds
-        return verdict, broken, seconds * 1000
+        if not broken and seconds > self.policy.late_after:
+            broken = "late"  # it never paused, so that nothing could interrupt it
+        if broken:
+            log.warning("rail %s of %s broke: %s", bound.id, self.policy.label, broken)
+            verdict = self._broken(bound, segment)
+        return Asked(bound, verdict, broken, seconds * 1000)
 
-    def _broken(self, segment: Segment) -> Verdict:
+    def _broken(self, bound: Bound, segment: Segment) -> Verdict:
         flags = frozenset({"review"})
+        own: Verdict | None = getattr(bound.rail, "when_broken", None)
+        if own is not None and segment.role == "user":
+            return own  # a rail that looks for children in danger fails to their side, whatever the policy says
         if self.policy.when_broken == "open":
             return Verdict(why="the rail broke; the policy lets the text pass", flags=flags)
         act = Act.REPLACE if segment.role == "assistant" else Act.END
@@ -221,50 +244,57 @@ class Line:
 
     # -- small things --------------------------------------------------------------------------------------------------
 
-    def _enforced(self, role: Role) -> list[Bound]:
-        return [bound for bound in self.policy.rails if role in bound.content and bound.mode == "enforce"]
-
     def _text(self, segment: Segment, judged: Judged) -> str:
         """The user side's text as the model may read it."""
         winner = judged.winner
         if winner is None or winner.act is Act.END:
-            return self.redacted(segment.text, judged.effect.spans)
+            return self.redacted(segment.text, judged.effect.spans, self._language(segment.text))
         return self.say(winner.say) if winner.act is Act.REPLACE else ""
 
-    def redacted(self, text: str, spans: tuple[Span, ...]) -> str:
-        return (
-            with_stand_ins(text, spans, lambda entity: self.policy.stand_in(entity, self.turn.language))
-            if spans
-            else text
-        )
+    def _language(self, text: str) -> str:
+        """A message's own language, whatever the session's: its masked form stays the same while the talk goes on."""
+        return guess_language(text, self.policy.languages, self.policy.languages[0])
 
-    def _remember(self, bound: Bound, verdict: Verdict) -> None:
-        if verdict.remember:
-            self.turn.state[bound.key] = {**self.turn.recall(bound.key), **verdict.remember}
+    def redacted(self, text: str, spans: tuple[Span, ...], language: str) -> str:
+        """`text` with the policy's stand-ins over the spans."""
+        return put_over(text, spans, lambda entity: self.policy.stand_in(entity, language)) if spans else text
 
-    def _record(
-        self,
-        bound: Bound,
-        segment: Segment,
-        message: int,
-        start: int,
-        verdict: Verdict,
-        won: bool,
-        ms: float,
-        broken: str,
-    ) -> None:
+    def _remember(self, one: Asked) -> None:
+        if one.verdict.remember:
+            key = one.bound.key
+            self.turn.state[key] = {**self.turn.recall(key), **one.verdict.remember}
+
+    def _record(self, one: Asked, segment: Segment, message: int, start: int, won: bool) -> None:
+        bound, verdict = one.bound, one.verdict
         if bound.mode == "off":
             return  # asked only for what must be masked in storage
-        if verdict.act is not Act.PASS or verdict.steer or verdict.flags or broken:
-            found = Finding(bound.id, bound.kind, bound.mode, segment.role, message, start, verdict, won, ms, broken)
-            self.findings.append(found)
+        if verdict.act is not Act.PASS or verdict.steer or verdict.flags or one.broken:
+            where = (segment.role, message, start)
+            self.findings.append(Finding(bound.id, bound.kind, bound.mode, *where, verdict, won, one.ms, one.broken))
 
     def _memo_key(self, heard: Heard, before: str) -> bytes:
-        return self._memo.key(self.policy.digest, self.turn.language, heard.role, heard.text, before)
+        return self._memo.key(self.policy.digest, heard.role, heard.text, before)
 
 
-def _storable(text: str, masks: list[tuple[Bound, Verdict, str]]) -> str:
+def _enforced(bound: Bound, role: Role) -> bool:
+    return role in bound.content and bound.mode == "enforce"
+
+
+def _storable(text: str, masks: Sequence[Asked]) -> str:
     """`text` masked, whatever the rails' modes; its length alone where the masking rail is missing or broken."""
-    if not masks or any(broken for _, _, broken in masks):
-        return f"<{len(text)} characters>"
-    return with_stand_ins(text, [span for _, verdict, _ in masks for span in verdict.spans], mask)
+    if not masks or any(one.broken for one in masks):
+        return length_alone(text)
+    return put_over(text, [span for one in masks for span in one.verdict.spans], mask)
+
+
+def _covered(masks: Sequence[Asked], redactions: Sequence[Span]) -> bool:
+    """Whether every span that storage must not show is redacted in what leaves."""
+    if not masks or any(one.broken for one in masks):
+        return False
+    spans = [span for one in masks for span in one.verdict.spans]
+    return all(any(r.start <= span.start and span.end <= r.end for r in redactions) for span in spans)
+
+
+def length_alone(text: str) -> str:
+    """What is stored of a text that cannot be masked."""
+    return f"<{len(text)} characters>"

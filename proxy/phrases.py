@@ -35,19 +35,25 @@ class Phrases:
 
     def find(self, text: Plain, since: int = 0) -> Hit | None:
         """The first hit that ends after `since` (an offset of the original) and that no `but_not` explains away."""
+        return next((hit for hit in self.hits(text) if hit.end > since), None)
+
+    def hits(self, text: Plain) -> Iterator[Hit]:
+        """Every hit that no `but_not` explains away, language by language."""
+        excused: bytearray | None = None
         for one in self._lists:
             for match in one.matches(text):
-                start, end = text.span(*match.span())
-                if end > since and not self._excused(text, match):
-                    return Hit(start, end, match.group())
-        return None
+                if excused is None:
+                    excused = self._excused(text)
+                if not any(excused[match.start() : match.end()]):
+                    yield Hit(*text.span(*match.span()), match.group())
 
-    def _excused(self, text: Plain, hit: re.Match[str]) -> bool:
-        return any(
-            excuse.start() < hit.end() and hit.start() < excuse.end()
-            for one in self._excuses
-            for excuse in one.matches(text)
-        )
+    def _excused(self, text: Plain) -> bytearray:
+        """One byte for each character, set where a `but_not` phrase stands: found once, however many hits there are."""
+        covered = bytearray(len(text.text))
+        for one in self._excuses:
+            for start, end in (match.span() for match in one.matches(text)):
+                covered[start:end] = b"\1" * (end - start)
+        return covered
 
 
 class _List:
@@ -56,7 +62,7 @@ class _List:
     def __init__(self, language: str, phrases: Sequence[str]) -> None:
         self._korean = language == "ko"
         longest_first = sorted(phrases, key=len, reverse=True)
-        body = "|".join(_pattern(phrase, self._korean) for phrase in longest_first)
+        body = "|".join(map(_korean, longest_first) if self._korean else _by_first_letter(longest_first))
         edge = (r"(?<![\uac00-\ud7a3])", "") if self._korean else (r"(?<!\w)", r"(?!\w)")
         self._pattern = re.compile(f"{edge[0]}(?:{body}){edge[1]}", re.IGNORECASE)
         first = [_WORD.search(phrase.lower()) for phrase in phrases]
@@ -72,9 +78,22 @@ class _List:
         return self._pattern.finditer(text.text) if possible else iter(())
 
 
-def _pattern(phrase: str, korean: bool) -> str:
+def _by_first_letter(phrases: Sequence[str]) -> Iterator[str]:
+    """One pattern for each first letter, behind a look at that letter: most words of a text fail there at once."""
+    groups: dict[str, list[str]] = {}
+    for phrase in phrases:
+        groups.setdefault(without_accents(phrase.lower()[:1]), []).append(phrase)
+    for letter, group in groups.items():
+        letters = "".join(sorted({letter, *(phrase.lower()[:1] for phrase in group)}))
+        yield f"(?=[{re.escape(letters)}])(?:{'|'.join(map(_pattern, group))})"
+
+
+def _korean(phrase: str) -> str:
+    return _pattern(phrase, space=r"\s*")
+
+
+def _pattern(phrase: str, space: str = r"\s+") -> str:
     """One phrase as a pattern: loose spaces (none needed in Korean), gaps for `...`, accents optional."""
-    space = r"\s*" if korean else r"\s+"
     parts = [space.join(_word(word) for word in part.split()) for part in phrase.split("...")]
     return _GAP.join(part for part in parts if part)
 

@@ -35,7 +35,7 @@ def union(spans: Iterable[Span]) -> tuple[Span, ...]:
     return tuple(joined)
 
 
-def redacted(text: str, spans: Iterable[Span], stand_in: StandIn) -> str:
+def put_over(text: str, spans: Iterable[Span], stand_in: StandIn) -> str:
     """`text` with a stand-in over each span; Korean particles behind it are made to agree."""
     out: list[str] = []
     position = 0

@@ -8,10 +8,11 @@ same pieces, whatever the chunking and whether the client streams or not.
 
 That holds because of one rule: *whether and where a piece is cut depends on the text alone, and is decided only once
 the characters that decide it have all been seen*. A chunk only makes more characters visible. Three things can happen
-at a gap, a run of white space with the character behind it:
+at a gap, a run of white space with the character behind it (none is needed behind `。`, nor in `Yes!No!`):
 
 1. The gap ends a sentence or a line: the piece is cut there, as soon as the character behind the gap is seen.
-2. The gap is glue: digits, an e-mail address or a URL go on behind it. Nothing is ever cut there.
+2. The gap is glue: digits, an e-mail address or a URL go on behind it. Nothing is ever cut there. Where one
+   character behind the gap cannot tell (`gmail. c`, `078-05 -`), the gap waits for those that can: `_settled`.
 3. Neither. The gap is remembered as a place where a piece that grows too long may be cut.
 
 A piece that reaches `cap` characters without an ending is cut at its last remembered gap, once `LOOK` more characters
@@ -32,54 +33,33 @@ LOOK = 64  # characters seen behind a cut that the cap forces
 TORN = 4  # times the cap: here even a run without a gap is cut
 CLAUSE = 24  # characters: shorter clauses wait for the next one
 
-_GAP = re.compile(r"\s+(?=\S)|(?<=[。！？｡])(?=[^\s。！？｡…」』）】\"'”’])")
+_GAP = re.compile(r"\s+(?=\S)|(?<=[。！？｡])(?=[^\s。！？｡…」』）】\"'”’])|(?<=[!?؟])(?=[^\W\d_])")
+_LINE_END = re.compile(r"[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # the separators of str.splitlines
 _CLOSERS = "\"'”’»)]」』）】*_"
 _QUOTES = frozenset("\"'”’»」』")
-_ENDS = re.compile(r"([.!?…。！？｡]+|(?<=[\uac00-\ud7a3!?])~+)([^\w\s]*(?:\s+[^\w\s]+)*)$")  # behind it: closers, emoji
+# A sentence's marks; behind them closers and emoji.
+_ENDS = re.compile(r"([.!?؟…。！？｡]+|(?<=[\uac00-\ud7a3!?])~+)([^\w\s]*(?:\s+[^\w\s]+)*)$")
 _ENDS_REACH = 24  # characters back in which the ending of a sentence, its closers and its emoji are looked for
 _CLAUSE_END = re.compile(r"[,;:—–、]$")
-_DIGITS_END = re.compile(r"\d[.,\-–()/:]*$")
+_UNSEEN = "\u00ad\u200b-\u200d\u2060\ufeff\ufe0f\u20e3"  # invisible characters, and what makes a digit a keycap
+_DIGITS_END = re.compile(rf"\d[\s.,\-–()/:{_UNSEEN}]*$")
+_DIGITS_GO_ON = re.compile(rf"[\d+(){_UNSEEN}]|[-–/.]\d")
+_JOINTS = frozenset("-–/.")  # before a digit these go on with a number; `3 - and` does not
 _TOKEN_END = re.compile(r"\S+$")
 _LIST_NUMBER = re.compile(r"[-*•]?\s*\(?\d{1,3}[.)]")
 _LETTER_AND_DIGIT = re.compile(r"(?=.*\d)(?=.*[^\W\d_])")
+_NUMBER_SIGN = re.compile(r"\W*(?:n|nr|no|nro|num|tel)\.", re.IGNORECASE)  # `via Garibaldi n. 12`
+_ADDRESS = re.compile(r"@|://|www\.", re.IGNORECASE)
+_DOMAINS = ("com", "net", "org", "it", "kr", "uk", "co", "eu")
+_DOMAIN = re.compile(rf"(?:{'|'.join(_DOMAINS)})(?!\w)")  # `gmail. com`
+_DOMAIN_BEGUN = frozenset(domain[:end] for domain in _DOMAINS for end in range(1, len(domain) + 1))
 
 # A dot behind these never ends a sentence ...
-_TITLES = frozenset(
-    [
-        "mr",
-        "mrs",
-        "ms",
-        "dr",
-        "prof",
-        "st",
-        "sr",
-        "jr",
-        "mt",
-        "vs",
-        "fig",
-        "vol",
-        "e.g",
-        "i.e",
-        "sig",
-        "sig.ra",
-        "sig.na",
-        "sigg",
-        "dott",
-        "dott.ssa",
-        "prof.ssa",
-        "ing",
-        "avv",
-        "arch",
-        "geom",
-        "on",
-        "es",
-        "p.es",
-        "pag",
-        "nr",
-        "art",
-        "cfr",
-    ]
+_ABBREVIATED = (
+    "mr mrs ms miss dr prof st sr jr mt vs fig vol e.g i.e sig sig.ra sig.na sigg dott dott.ssa prof.ssa ing avv arch "
+    "geom on es p.es pag nr art cfr"
 )
+_TITLES = frozenset(_ABBREVIATED.split())
 # ... and behind these only before a capital or Hangul.
 _PERHAPS = frozenset(["p.m", "a.m", "pm", "am", "etc", "ecc", "ca", "inc", "ltd", "co", "corp"])
 
@@ -128,6 +108,8 @@ class Segmenter:
     def _next(self) -> Cut | None:
         """The next settled piece, if the text decides one."""
         while (gap := _GAP.search(self._text, self._scan)) and gap.end() < self._limit():
+            if not self._settled(gap.start(), gap.end()):
+                return None
             ending = self._ending(gap.start(), gap.end())
             self._scan = gap.end() + 1
             if ending:
@@ -137,6 +119,11 @@ class Segmenter:
         if gap is None:
             self._scan = max(self._scan, len(self._text.rstrip()))
         return None
+
+    def _settled(self, start: int, end: int) -> bool:
+        """Whether enough is seen behind the gap to know if a number or a domain goes on there."""
+        seen = self._text[end : end + 4]
+        return seen not in _JOINTS and not (self._text[start - 1 : start] == "." and seen in _DOMAIN_BEGUN)
 
     def _limit(self) -> int:
         """The length at which the piece is cut even without an ending."""
@@ -160,7 +147,7 @@ class Segmenter:
         """What the gap `start:end` ends, if anything; remembers the gap as a place to cut a long piece."""
         if start == 0:
             return None
-        new_line = "\n" in self._text[start:end]
+        new_line = _LINE_END.search(self._text, start, end) is not None
         fenced = self._fenced
         if new_line:
             fenced = self._pass_line(start, end)
@@ -188,16 +175,26 @@ class Segmenter:
 
     def _glued(self, start: int, end: int) -> bool:
         """Whether a number, an e-mail address or a URL may go on behind the gap."""
-        behind = self._text[end]
         match = _TOKEN_END.search(self._text, max(0, start - 80), start)
         word = match.group() if match else ""
-        if behind.isdigit() or behind in "+(":
-            closes = word.endswith(("!", "?"))
-            if not closes and (_DIGITS_END.search(word) or (behind.isdigit() and _LETTER_AND_DIGIT.match(word))):
-                return True
-        if "@" in word or "://" in word or word.lower().startswith("www.") or behind == "@":
-            return word[-1:] not in "!?" and (behind == "@" or behind.islower() or behind.isdigit())
-        return False
+        return self._number_goes_on(start, end, word) or self._address_goes_on(start, end, word)
+
+    def _number_goes_on(self, start: int, end: int, word: str) -> bool:
+        if _DIGITS_GO_ON.match(self._text, end) and _DIGITS_END.search(self._text, max(0, start - 80), start):
+            return True
+        if not self._text[end].isdigit() or word.endswith(("!", "?")):
+            return False
+        return _LETTER_AND_DIGIT.match(word) is not None or _NUMBER_SIGN.fullmatch(word) is not None
+
+    def _address_goes_on(self, start: int, end: int, word: str) -> bool:
+        behind = self._text[end]
+        if start == end:
+            return _ADDRESS.search(word) is not None or "=" in word  # the `?` of a query
+        if word.endswith("@") or (word.endswith(".") and _DOMAIN.match(self._text, end)):
+            return True
+        if behind != "@" and not _ADDRESS.search(word):
+            return False
+        return word[-1:] not in "!?" and (behind == "@" or behind.islower() or behind.isdigit())
 
     def _ends_sentence(self, start: int, end: int) -> bool:
         if self._text[max(0, self._line) :][:1] == "|":

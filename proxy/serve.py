@@ -11,12 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+import uvloop
 from starlette.applications import Starlette
 
 from proxy.app import create_admin_app, create_app
 from proxy.config import Config, ConfigFault
-from proxy.policy.load import load_folder
+from proxy.embedded import EmbeddedFault
+from proxy.keys import SecretFault
+from proxy.policy.load import load_policy, policy_files
 from proxy.policy.model import Policy
+from proxy.policy.report import tested
+from proxy.policy.trial import run_tests
+from proxy.services import open_services
 
 log = logging.getLogger("kindrail.serve")
 
@@ -32,8 +38,13 @@ class _Main(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self.started:
-            _announce(self.servers[0].sockets[0].getsockname()[1], *self._told)
+        _announce(self.servers[0].sockets[0].getsockname()[1], *self._told)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()  # uvicorn would raise them again, before the services are closed
 
 
 class _Admin(uvicorn.Server):
@@ -45,52 +56,66 @@ class _Admin(uvicorn.Server):
 
 
 def serve(config: Config) -> None:
-    """Serves until told to stop. Raises `ConfigFault`, `PolicyError`, and what the embedded store raises."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    """Serves until told to stop. Raises `ConfigFault`, `PolicyError`, `OSError`."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("kindrail").setLevel(logging.INFO)
     policy = _chosen(config)
-    app = create_app(config, policy)
     if not _is_loopback(config.host):
         log.warning(
-            "listening on %s: whoever reaches port %d can use the model; keep it behind your own door",
+            "listening on %s: whoever reaches port %d can use the model; keep it behind a door of your own",
             config.host,
             config.port,
         )
-    with asyncio.Runner(loop_factory=uvicorn.Config(app).get_loop_factory()) as runner:
-        runner.run(_listen(config, policy, app))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_listen(config, policy))
+    except (SecretFault, EmbeddedFault, ValueError) as fault:
+        raise ConfigFault(str(fault)) from None
 
 
 def _chosen(config: Config) -> Policy:
-    policies = load_folder(config.policies)
+    """The policy that is served: read, checked, and its own tests passed. A policy never half-applies."""
+    path = config.policies / f"{config.policy}.yaml"
+    if not path.is_file():
+        names = ", ".join(one.stem for one in policy_files(config.policies))
+        raise ConfigFault(f"policy: there is no {config.policy!r} in {config.policies}; there are: {names}")
+    policy = load_policy(path)
+    report = asyncio.run(run_tests(policy))
+    if report.failures:
+        raise ConfigFault("\n".join(tested(report)))
+    return policy
+
+
+async def _listen(config: Config, policy: Policy) -> None:
+    """The ports come first: a taken one is found before anything is opened."""
+    door = _bind(config.host, config.port, "KINDRAIL_PORT")
+    admin_door = None if config.admin_port is None else _bind(config.host, config.admin_port, "KINDRAIL_ADMIN_PORT")
+    async with open_services(config, policy) as services:
+        server = _Main(_settings(create_app(config, services)), config, policy)
+        if admin_door is None:
+            await server.serve([door])
+        else:
+            admin = _Admin(_settings(create_admin_app(config, services)))
+            beside = asyncio.create_task(admin.serve([admin_door]))
+            await server.serve([door])
+            admin.should_exit = True
+            await beside
+
+
+def _bind(host: str, port: int, setting: str) -> socket.socket:
     try:
-        return policies[config.policy]
-    except KeyError:
-        names = ", ".join(sorted(policies))
-        raise ConfigFault(f"policy: there is no {config.policy!r} in {config.policies}; there are: {names}") from None
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as fault:
+        reason = fault.strerror or "no such address"
+        raise ConfigFault(f"{host}:{port} cannot be listened on ({reason}); choose another {setting}") from None
 
 
-async def _listen(config: Config, policy: Policy, app: Starlette) -> None:
-    server = _Main(_settings(app, config.host, config.port), config, policy)
-    if config.admin_port is None:
-        await server.serve()
-    else:
-        admin = _Admin(_settings(create_admin_app(app), config.host, config.admin_port))
-        beside = asyncio.create_task(admin.serve())
-        await server.serve()
-        admin.should_exit = True
-        await beside
-    if not server.started:
-        raise ConfigFault(
-            f"port: nothing listens on {config.host}:{config.port}; see the log above, or choose another KINDRAIL_PORT"
-        )
-
-
-def _settings(app: Starlette, host: str, port: int) -> uvicorn.Config:
+def _settings(app: Starlette) -> uvicorn.Config:
     """No access log: its lines would carry whatever apps put into a query string."""
     return uvicorn.Config(
         app,
-        host=host,
-        port=port,
-        log_level="warning",
+        log_level="critical",  # its tracebacks would quote exceptions; what matters is logged by us, without words
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
@@ -114,11 +139,11 @@ def _is_loopback(host: str) -> bool:
 
 
 _SHOW = """
-Try it. The buddy asks for a name here, and the child does not hear the question:
+Try it. The buddy proposes a real flame here, and the child hears something else:
 
   curl -sN {url}/v1/chat/completions -H 'content-type: application/json' -d '{{
     "model": "buddy", "stream": true,
-    "messages": [{{"role": "user", "content": "Hello! Do you want to know my name?"}}]}}'
+    "messages": [{{"role": "user", "content": "Can we light a candle?"}}]}}'
 
 The same with OpenAI's client, where a child says good night and the model is not even asked:
 
@@ -128,5 +153,5 @@ The same with OpenAI's client, where a child says good night and the model is no
   answer = client.chat.completions.create(model="buddy", messages=messages)
   print(answer.choices[0].message.content)
 
-The raw model, to compare: kindrail demo-model --port 8081
+The raw model, to compare: kindrail demo-model --port 8090
 """

@@ -28,10 +28,8 @@ State = dict[str, dict[str, Any]]
 Message = tuple[str, str]  # role, text
 
 _SPOKEN = frozenset({"user", "assistant", "tool"})
-_RUNS = (
-    8,
-    4,
-)  # messages at the transcript's end, longest first: for apps that send only their last dozen
+# messages at the transcript's end, longest first: for apps that send only their last dozen
+_RUNS = (8, 4)
 _LONGEST_NAME = 200
 
 # A snapshot or run belongs to the session that wrote it. A second session that comes to the same transcript empties it
@@ -58,6 +56,10 @@ for i = 2, #ARGV, 4 do
 end
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 """
+
+
+class BadName(ValueError):
+    """A conversation's name that cannot be one; the message says what can."""
 
 
 @dataclass(slots=True)
@@ -121,6 +123,10 @@ class Sessions:
             self._commit_named(pipe, session, state, keep)
         else:
             self._commit_said(pipe, session, state, transcript, keep)
+            # the answer's header told its id: an app that sends it back has named the session
+            key = _name_key(self._keys.tag("session", session.tenant, session.id))
+            pipe.hset(key, mapping=dict[Any, Any](_dumped(state) | {"": b"1"}))
+            pipe.expire(key, int(keep))
 
     async def _by_name(self, session: Session, named: str) -> Session:
         tags = self._keys.tags("session", session.tenant, named)
@@ -131,7 +137,7 @@ class Sessions:
             if fields:
                 memories = {rail.decode(): value for rail, value in fields.items() if rail}
                 session.found = "named"
-                session.state = {rail: orjson.loads(value) for rail, value in memories.items()}
+                session.state = {rail: _loaded(value) for rail, value in memories.items()}
                 session.read = memories if tag == session.id else {}  # found before a rotation: it moves to its new key
                 return session
         return session
@@ -182,7 +188,7 @@ class Sessions:
 def check_name(named: str) -> None:
     """Raises `ValueError` unless `named` is 1 to 200 printable ASCII characters."""
     if not (0 < len(named) <= _LONGEST_NAME and named.isascii() and named.isprintable()):
-        raise ValueError(f"A session id has 1 to {_LONGEST_NAME} printable ASCII characters.")
+        raise BadName(f"A session id has 1 to {_LONGEST_NAME} printable ASCII characters.")
 
 
 def _only(answers: list[Any]) -> Any:
@@ -194,7 +200,7 @@ def _only(answers: list[Any]) -> Any:
 def _taken(session: Session, snapshot: list[Any], found: Found) -> Session:
     """The session as its predecessor left it; the id goes on only with the first successor."""
     owner, body, successors = snapshot
-    session.state = orjson.loads(body)
+    session.state = _loaded(body)
     session.found = found if successors == 1 else "forked"
     if successors == 1:
         session.id = owner.decode()
@@ -214,6 +220,15 @@ def _packed(transcript: Sequence[Message]) -> list[bytes]:
         for role, text in transcript
         if role in _SPOKEN
     ]
+
+
+def _loaded(stored: bytes) -> dict[str, Any]:
+    """A memory as it was; what cannot be read is as if it had not been found."""
+    try:
+        memory = orjson.loads(stored)
+    except orjson.JSONDecodeError:
+        return {}
+    return memory if isinstance(memory, dict) else {}
 
 
 def _dumped(state: Mapping[str, Mapping[str, Any]]) -> dict[str, bytes]:

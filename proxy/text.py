@@ -14,6 +14,7 @@ from functools import cached_property
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"  # soft hyphen, zero-width spaces and joiners, byte order mark
 _TYPOGRAPHIC = {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " "}
 _NEEDS_CARE = re.compile(f"[{_INVISIBLE}{''.join(_TYPOGRAPHIC)}]")
+_AS_IT_IS = re.compile(r"[\x00-\x7f\uac00-\ud7a3]+(?=[\x00-\x7f\uac00-\ud7a3]|\Z)")  # no mark follows: nothing to join
 _WORD = re.compile(r"\w+")
 
 
@@ -50,18 +51,34 @@ def plain(text: str) -> Plain:
     ends: list[int] = []
     for start, end in _clusters(text):
         cluster = text[start:end]
-        piece = "" if cluster in _INVISIBLE else unicodedata.normalize("NFKC", _TYPOGRAPHIC.get(cluster, cluster))
-        for character in piece:
-            out.append(character)
-            starts.append(start)
-            ends.append(end)
+        if end - start > 1 and _AS_IT_IS.fullmatch(cluster):
+            piece = cluster
+            starts.extend(range(start, end))
+            ends.extend(range(start + 1, end + 1))
+        else:
+            piece = "" if cluster in _INVISIBLE else unicodedata.normalize("NFKC", _TYPOGRAPHIC.get(cluster, cluster))
+            starts.extend([start] * len(piece))
+            ends.extend([end] * len(piece))
+        out.append(piece)
     return Plain("".join(out), tuple(starts), tuple(ends))
 
 
 def _clusters(text: str) -> list[tuple[int, int]]:
-    """Bounds of the pieces that normalise on their own: a base character with its marks, a syllable with its jamo."""
+    """Bounds of the pieces that normalise on their own: runs in which nothing moves, and what stands between them."""
     bounds: list[tuple[int, int]] = []
-    for position, character in enumerate(text):
+    position = 0
+    for run in _AS_IT_IS.finditer(text):
+        bounds += _joined(text, position, run.start())
+        bounds.append(run.span())
+        position = run.end()
+    return bounds + _joined(text, position, len(text))
+
+
+def _joined(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Bounds between `start` and `end` of a base character with its marks, or a syllable with its jamo."""
+    bounds: list[tuple[int, int]] = []
+    for position in range(start, end):
+        character = text[position]
         if bounds and (unicodedata.combining(character) or "\u1160" <= character <= "\u11ff"):
             bounds[-1] = (bounds[-1][0], position + 1)
         else:
@@ -75,10 +92,10 @@ def without_accents(text: str) -> str:
     return unicodedata.normalize("NFC", "".join(c for c in decomposed if unicodedata.category(c) != "Mn"))
 
 
-_QUESTION_MARK = re.compile(r"\?[^\w?]*$")
+_QUESTION_MARK = re.compile(r"[?؟][^\w?؟]*$")
 # Korean asks by its verb ending too, question mark or not; 할머니, 노래, 그러니까 and 또 만나요 end alike.
 _KOREAN_ASKS = re.compile(
-    r"(?:(?<!니)까요?|[할갈볼줄을]래요?|[했있뭐싶좋하갔봤었았겠]니|(?<![만빛])나요|[은는인]가요|어때요?|[뭐누구어디언제]야)[\s.!~…]*$"
+    r"(?:(?<!니)까요?|[할갈볼줄을]래요?|[했있뭐싶좋하갔봤었았겠]니|(?<![만빛])나요|[은는인]가요|어때요?|(?:뭐|누구|어디|언제)야)[\s.!~…]*$"
 )
 
 
@@ -91,124 +108,17 @@ def is_question(text: str) -> bool:
 
 
 # Function words that the other language does not have; script decides Korean.
-_TELLS = {
-    "en": [
-        "the",
-        "a",
-        "an",
-        "and",
-        "is",
-        "are",
-        "was",
-        "were",
-        "you",
-        "your",
-        "i'm",
-        "i",
-        "it's",
-        "we",
-        "they",
-        "he",
-        "she",
-        "what",
-        "why",
-        "how",
-        "where",
-        "when",
-        "who",
-        "can",
-        "do",
-        "does",
-        "did",
-        "don't",
-        "want",
-        "to",
-        "my",
-        "me",
-        "this",
-        "that",
-        "with",
-        "of",
-        "for",
-        "not",
-        "yes",
-        "please",
-        "tell",
-        "let's",
-        "like",
-        "have",
-        "has",
-        "will",
-        "good",
-        "more",
-        "about",
-        "from",
-        "up",
-    ],
-    "it": [
-        "il",
-        "lo",
-        "la",
-        "gli",
-        "le",
-        "un",
-        "uno",
-        "una",
-        "e",
-        "è",
-        "sono",
-        "sei",
-        "ho",
-        "hai",
-        "ha",
-        "che",
-        "chi",
-        "cosa",
-        "come",
-        "dove",
-        "quando",
-        "perché",
-        "perche",
-        "non",
-        "mi",
-        "ti",
-        "ci",
-        "si",
-        "di",
-        "del",
-        "della",
-        "dei",
-        "al",
-        "alla",
-        "con",
-        "per",
-        "sul",
-        "nel",
-        "voglio",
-        "vuoi",
-        "ciao",
-        "sì",
-        "io",
-        "tu",
-        "noi",
-        "anche",
-        "più",
-        "piu",
-        "questo",
-        "questa",
-        "mio",
-        "mia",
-        "tuo",
-        "tua",
-        "c'è",
-        "basta",
-        "buonanotte",
-        "grazie",
-        "ciao",
-        "ancora",
-    ],
+_SPOKEN = {
+    "en": "the an and is are was were you your i'm i it's we they he she what why how where when who can do does did "
+    "don't want to my this that with of for not yes please tell let's like have has will good about from up",
+    "it": "il lo la gli le non un uno una e è sono sei ho hai ha che chi cosa come dove quando perché perche mi ti ci "
+    "si del della dei al alla allo ai con per sul nel nella voglio vuoi posso puoi vado sto stai facciamo giochiamo "
+    "ciao abito chiamo via sì tu noi anche più piu questo questa mio mia tuo tua c'è basta buonanotte grazie ancora",
 }
+_TELLS = {language: frozenset(words.split()) for language, words in _SPOKEN.items()}
+_ITALIAN_ENDING = re.compile(r"(?:iamo|arti|armi|erti|ermi|irti|irmi|zione|issim[oaie])$")
 _WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
+_DATA = re.compile(r"\S*[@\d]\S*|\bwww\.\S+")  # addresses and numbers tell no language
 _HANGUL = re.compile(r"[\uac00-\ud7a3\u3131-\u318e]")
 
 
@@ -217,10 +127,17 @@ def guess_language(text: str, languages: tuple[str, ...], default: str) -> str:
     if len(languages) == 1:
         return languages[0]
     flat = plain(text[:2000]).text.lower()
-    if "ko" in languages and len(_HANGUL.findall(flat)) * 3 >= len(re.findall(r"\w", flat)) > 0:
+    words = _WORDS.findall(_DATA.sub(lambda found: "".join(_HANGUL.findall(found.group())), flat))
+    letters = "".join(words)
+    if "ko" in languages and len(_HANGUL.findall(letters)) * 3 >= len(letters) > 0:
         return "ko"
-    words = _WORDS.findall(flat)
-    scores = {language: sum(word in _TELLS[language] for word in words) for language in languages if language in _TELLS}
+    scores = {language: _tells(language, words) for language in languages if language in _TELLS}
     best = max(scores, key=lambda language: scores[language], default=default)
     tied = [language for language, score in scores.items() if score == scores.get(best)]
     return best if scores.get(best) and len(tied) == 1 else default
+
+
+def _tells(language: str, words: list[str]) -> int:
+    """How many of the words are of this language and of no other."""
+    endings = sum(_ITALIAN_ENDING.search(word) is not None for word in words) if language == "it" else 0
+    return sum(word in _TELLS[language] for word in words) + endings

@@ -54,16 +54,14 @@ class Verdict:
     """A rail's answer for one segment. The default is "pass"."""
 
     act: Act = Act.PASS
-    spans: tuple[
-        Span, ...
-    ] = ()  # what it is about; for `redact`, what is covered; for a shape rail's `end`, from where on
+    # What it is about; for `redact`, what is covered; for a shape rail's `end`, from where on.
+    spans: tuple[Span, ...] = ()
     say: str = ""  # for replace and end: a key of the policy's `say`
     why: str = ""  # one sentence that a safety officer understands, without the text itself
     steer: str = ""  # user side: a key of the policy's `steer`, a note for the model
     flags: frozenset[str] = frozenset()  # "review", "alert"
-    remember: Mapping[str, object] = field(
-        default_factory=dict
-    )  # merged into what the rail remembers; committed with the turn
+    # Merged into what the rail remembers, and committed with the turn.
+    remember: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ _FEWEST_WORDS = 6
 _SCORE = 0.6
 
 # Digits with at most three separators between two of them; the keycap of an emoji digit is one. No decimals, no dates.
-RUN = re.compile(r"(?<![\w.,])(?!\d{4}-\d\d-\d\d)\+?\(?\d(?:[\s.\-–/()\ufe0f\u20e3]{0,3}\d){8,}(?!\w)")
+RUN = re.compile(r"(?<![\w.,])(?!\d{4}-\d\d-\d\d(?!\d))\+?\(?\d(?:[\s.\-–/()\ufe0f\u20e3]{0,3}\d){8,}(?!\w)")
 _THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:\.\d{3})+")
 _DECIMAL = re.compile(r"\d{1,3}\.\d{7,}")
 
@@ -65,9 +65,9 @@ def is_list(run: str) -> bool:
     return (pairs and run[0] not in "+(0") or counts([int(group) for group in groups])
 
 
-def digit_runs(text: Plain) -> Iterator[tuple[Span, float]]:
+def digit_runs(text: str) -> Iterator[tuple[Span, float]]:
     """Runs of nine digits or more: `PHONE_NUMBER`, from sixteen on `ID_NUMBER`."""
-    for match in RUN.finditer(text.text):
+    for match in RUN.finditer(text):
         run = match.group()
         if not (_THOUSANDS.fullmatch(run) or _DECIMAL.fullmatch(run) or is_list(run)):
             digits = sum(character.isdigit() for character in run)

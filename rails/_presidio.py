@@ -55,12 +55,17 @@ logging.getLogger("presidio-analyzer").setLevel(logging.CRITICAL + 1)  # its mes
 _ANY = "any"  # the one language that all is registered under
 _WITH_CONTEXT = 0.6  # least score of a weak pattern with a supporting word ("passport", "여권") before it
 
+# Korean endings are written without a space ("1111이야"), so what is written in other scripts is sought with a mark in
+# the place of every syllable and jamo (ㅋㅋ): no part of a word, no space, and in no number or address.
+_HANGUL = re.compile("[\u1100-\u11ff가-힣]")
+_MARK = "\ufffc"
+
 # No list of domains: "tom@school.local" is as private. Possessive, so that a text costs no more than its length.
-_EMAIL = r"(?<=^|[가-힣]|[^\w.%+-])(?:(?![가-힣])[\w.%+'-])++\s?@\s?(?:(?![가-힣])[\w-])++(?:\.(?:(?![가-힣])[\w-])++)+"
+_EMAIL = r"(?<![\w.%+-])[\w.%+'-]++\s?@\s?[\w-]++(?:\.[\w-]++)+"
 _LABELS = r"(?<![\w.@-])(?:[a-z0-9-]{1,63}\.){1,5}"
-_PATH = r"/(?:[^\s<>\"']{0,500}[^\s<>\"'.,;:!?)\]])?"
+_PATH = rf"/(?:[^\s<>\"'{_MARK}]{{0,500}}[^\s<>\"'.,;:!?)\]{_MARK}])?"
 _URL = (
-    r"(?:https?://|(?<![\w.@-])www\.)[^\s<>\"']{0,500}[^\s<>\"'.,;:!?)\]]",
+    rf"(?:https?://|(?<![\w.@-])www\.)[^\s<>\"'{_MARK}]{{0,500}}[^\s<>\"'.,;:!?)\]{_MARK}]",
     # Without a scheme: endings that are no words of our languages ("it", "me", "so" are), or any ending with a path.
     rf"{_LABELS}(?:com|net|org|edu|gov|info|io|app|tv|uk|kr|eu|de|fr)(?![\w-])(?:{_PATH})?",
     rf"{_LABELS}[a-z]{{2,6}}{_PATH}",
@@ -118,11 +123,13 @@ class Detector:
 
     def _find_known(self, text: Plain) -> Iterator[tuple[Span, float]]:
         yield from self._wanted(spoken(text))
-        if _SIGNS.search(text.text):
-            yield from self._wanted(digit_runs(text))
-            entities = self._all if _DIGIT.search(text.text) else self._without_digits
+        bare = _HANGUL.sub(_MARK, text.text)
+        if _SIGNS.search(bare):
+            yield from self._wanted(digit_runs(bare))
+            entities = self._all if _DIGIT.search(bare) else self._without_digits
             if self._engine and entities:
-                for found in self._engine.analyze(text.text, _ANY, entities):
+                words = self._engine.nlp_engine.process_text(text.text, _ANY)  # the context may be Korean
+                for found in self._engine.analyze(bare, _ANY, entities, nlp_artifacts=words):
                     yield Span(found.start, found.end, found.entity_type), found.score
 
     def _wanted(self, found: Iterable[tuple[Span, float]]) -> Iterator[tuple[Span, float]]:

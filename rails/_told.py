@@ -48,7 +48,7 @@ _STREET = (
 _EN_AGE = r"(?:1?\d|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|(?:thir|four|fif|six|seven)teen)"
 _EN_AGE_ENDS = r"(?:$|[.!?,;)\n]|(?:and|but|now|today|so|too|years?|yrs?|y/?o|nearly|almost)\b)"
 _IT_AGE = r"(?:1?\d|due|tre|quattro|cinque|sei|sette|otto|nove|dieci|undici|dodici|tredici|(?:quattor|quin|se)dici)"
-_KO_AGE = r"(?:1?\d|(?:열 ?)?(?:한|두|세|네|다섯|여섯|일곱|여덟|아홉)|열)(?= ?살)"
+_KO_AGE = r"(?:1?\d|(?:열 ?)?(?:한|두|세|네|다섯|여섯|일곱|여덟|아홉)|열) ?살"
 _KO_SURNAME = r"[김이박최정강조윤장임한오서신권황안송류홍전고문양손배백허유남심노하곽성차주우구민]"
 _KO_NAME_ENDS = r"(?:이?에요|이?예요|이?야|입니다|이?라고(?:해요?|합니다)?|이?고요?|인데요?|이?지|이?래요?|이다|임)?"
 _EN_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\p{L}{0,6}"
@@ -75,7 +75,8 @@ _SHAPES: Mapping[str, Mapping[str, str]] = {
     "ko": {
         "name": rf"(?!NEVER)(?:[가-힣] )?[가-힣]{{2,4}}?(?={_KO_NAME_ENDS}(?![가-힣]))",
         "forename": rf"(?:{_KO_SURNAME} ?)?(?:NAMES)",
-        "place": r"(?!NEVER)[가-힣0-9]{1,10}(?: [가-힣0-9-]{1,10}){0,4}?",
+        # Right behind 나, 난, 저 or 전 comes a particle or the rest of a word (나는, 난쟁이), and no place.
+        "place": r"(?<!(?<![가-힣])[나난저전])(?!NEVER)[가-힣0-9]{1,10}(?: [가-힣0-9-]{1,10}){0,4}?",
         "age": _KO_AGE,
         "date": r"(?:\d{2,4}년 ?)?\d{1,2}월 ?\d{1,2}일|\d{2,4}[./-] ?\d{1,2}[./-] ?\d{1,2}",
         "code": r"(?!NEVER)[A-Za-z0-9_.!@#-]{3,64}",

@@ -18,7 +18,7 @@ from proxy.turn import Act, Hold, House, Options, Role, Segment, Span, Verdict, 
 
 _CLOSING = frozenset({"sentence", "line", "last"})  # other endings stand inside a sentence
 _WORD = re.compile(r"\w")
-_FINISHED = re.compile(r"[.!?…。！？~]\W*$")
+_FINISHED = re.compile(r"[.!?؟…。！？~]\W*$")
 _LAST_WORD = re.compile(r"\s*\S+$")
 
 

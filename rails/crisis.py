@@ -27,7 +27,10 @@ class RailOptions(Options):
 
 
 class Rail:
-    """Ends the turn with the caring line and asks for a person: flags `review` and `alert`."""
+    """Ends the turn with the caring line and asks for a person: flags `review` and `alert`.
+
+    `when_broken` is its verdict where it fails: who cannot tell whether a child is in danger takes care.
+    """
 
     content: ClassVar[frozenset[Role]] = frozenset({"user"})
     shape: ClassVar[frozenset[Role]] = frozenset()
@@ -37,6 +40,7 @@ class Rail:
         self.key = key
         self._options = options
         self._phrases = house.phrases[options.user_says]
+        self.when_broken = self._alarm((), "the rail broke; somebody may be in danger")
 
     async def check(self, segment: Segment) -> Verdict:
         """END where the message holds a phrase of the list, wherever it stands."""
@@ -44,10 +48,8 @@ class Rail:
         if hit is None:
             return Verdict()
         name = self._options.user_says
-        return Verdict(
-            Act.END,
-            spans=(Span(hit.start, hit.end, name.upper()),),
-            say=self._options.say,
-            why=f"{name}: matched a phrase of the list; somebody may be in danger",
-            flags=frozenset({"review", "alert"}),
-        )
+        spans = (Span(hit.start, hit.end, name.upper()),)
+        return self._alarm(spans, f"{name}: matched a phrase of the list; somebody may be in danger")
+
+    def _alarm(self, spans: tuple[Span, ...], why: str) -> Verdict:
+        return Verdict(Act.END, spans, self._options.say, why, flags=frozenset({"review", "alert"}))

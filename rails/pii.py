@@ -25,6 +25,7 @@ _UNFINISHED = "UNFINISHED"  # what a torn run is called
 _INLINE = 1000  # characters: longer texts are analysed in a thread, so that others do not wait
 _LONG_RUN = 160  # characters: whoever cuts inside a run this long has torn it
 _WORD = re.compile(r"\S+")
+_BY_CHANCE = ("UK_NHS",)  # one in eleven telephone numbers of ten digits has its checksum
 _DATUM_SIGN = re.compile(r"[\d@]")
 
 
@@ -100,11 +101,11 @@ def _shifted(found: Sequence[tuple[Span, float]], offset: int, length: int) -> l
 
 
 def _disjoint(found: Sequence[tuple[Span, float]]) -> tuple[Span, ...]:
-    """Sorted, overlapping ones joined and named after the longest, then the surest of them."""
+    """Sorted, overlapping ones joined and named after the longest, then the surest of them, those by chance last."""
     joined: list[Span] = []
-    weight = (0, 0.0)
+    weight = (0, False, 0.0)
     for span, score in sorted(found, key=lambda one: (one[0].start, -one[0].end)):
-        own = (span.end - span.start, score)
+        own = (span.end - span.start, span.entity not in _BY_CHANCE, score)
         if joined and span.start < joined[-1].end:
             last = joined.pop()
             entity = span.entity if own > weight else last.entity

@@ -13,6 +13,7 @@ words always.
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import ClassVar
 
 from pydantic import Field
@@ -39,7 +40,9 @@ from proxy.turn import (
 _NEAR = 5
 _DEEP = 10  # hits looked at; one more counts wherever it stands, which bounds the work on a hostile message
 _SEAM = re.compile(r"[.,;:!?…\n。、，！？]")
+_REACH = 300  # characters around a hit in which its clause is counted
 _WORD = re.compile(r"\w")
+_QUESTION_MARK = re.compile(r"[?؟]")
 _SENTENCE_ENDINGS = frozenset({"sentence", "line", "last"})  # the other endings cut inside a sentence
 
 
@@ -57,6 +60,10 @@ class RailOptions(Options):
     say_sleep: SayKey = Field(description="The line that answers a phrase of `sleep`, whatever else the message says.")
     say_goodbye: SayKey = Field(description="The line that answers a phrase of `goodbye`, before `say_stop`.")
     steer: SteerKey = Field(description="The note that the model gets with each message while the session is quiet.")
+    hooks: ListName = Field(
+        "",
+        description="The list of phrases by which an answer would draw somebody back into play; left out while quiet.",
+    )
     quiet_for: Seconds = Field(
         1800.0, gt=0, description="How long the session stays quiet after the last thing heard, such as `30m`."
     )
@@ -79,6 +86,7 @@ class Rail:
         self.key = key
         self._options = options
         self._starts_again = house.phrases[options.starts_again]
+        self._hooks = house.phrases[options.hooks] if options.hooks else Phrases({})
         self._endings = (  # where several are heard, the first is answered
             ("sleep", house.phrases[options.sleep], options.say_sleep),
             ("goodbye", house.phrases[options.goodbye], options.say_goodbye),
@@ -115,8 +123,11 @@ class Rail:
         turn = segment.turn
         if not self._quiet(turn) or not _WORD.search(segment.text):
             return Verdict()
-        if is_question(segment.text):
+        # Quoted questions too: whoever asks, the child hears a question.
+        if _QUESTION_MARK.search(segment.plain().text) or is_question(segment.text):
             return Verdict(Act.DROP, why="no question after the user wanted to end")
+        if self._hooks.find(segment.plain()):
+            return Verdict(Act.DROP, why="nothing draws the user back after they wanted to end")
         sentences = turn.memo.get(self.key, 0)
         if sentences >= self._options.quiet_sentences:
             return Verdict(Act.END, why=f"more than {sentences} sentence(s) after the user wanted to end")
@@ -133,15 +144,14 @@ class Rail:
 
 def _meant(phrases: Phrases, segment: Segment) -> Hit | None:
     """The first hit that stands near the beginning or the end of its clause."""
-    hit = phrases.find(segment.plain())
-    for _ in range(_DEEP):
-        if hit is None or _near_edge(segment.text, hit):
-            break
-        hit = phrases.find(segment.plain(), since=hit.end)
-    return hit
+    hits = phrases.hits(segment.plain())
+    for hit in islice(hits, _DEEP):
+        if _near_edge(segment.text, hit):
+            return hit
+    return next(hits, None)
 
 
 def _near_edge(text: str, hit: Hit) -> bool:
-    before = _SEAM.split(text[: hit.start])[-1].split()
-    behind = _SEAM.split(text[hit.end :], maxsplit=1)[0].split()
+    before = _SEAM.split(text[max(0, hit.start - _REACH) : hit.start])[-1].split()
+    behind = _SEAM.split(text[hit.end : hit.end + _REACH], maxsplit=1)[0].split()
     return min(len(before), len(behind)) <= _NEAR

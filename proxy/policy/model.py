@@ -73,9 +73,9 @@ class Policy:
         """The `nth` variant of a line under `say`, in `language` or the policy's first language; variants rotate."""
         return self._variant(self.say[key], language, nth)
 
-    def note(self, key: str, language: str, nth: int = 0) -> str:
-        """The same for a note to the model, under `steer`."""
-        return self._variant(self.steer[key], language, nth)
+    def note(self, key: str, language: str) -> str:
+        """The note to the model of this key, under `steer`."""
+        return self._variant(self.steer[key], language, 0)
 
     def stand_in(self, entity: str, language: str) -> str:
         """What stands in the place of a redacted datum: its own words, else `DEFAULT`'s, else `<ENTITY>`."""

@@ -59,6 +59,7 @@ class Outbox:
         out: list[Delta] = []
         while self._waiting and self._waiting[0].end <= self._settled and not self._waiting[0].final:
             out += self._whole(self._waiting.popleft())
+            self._any = self._any or bool(out)
         if self._waiting and self._waiting[0].start < self._settled < self._waiting[0].end:
             out += self._part(self._waiting[0])
         out += [self._skeleton.text(p.text, role=not self._any) for p in pieces if p.start == p.end and p.text]
@@ -71,9 +72,12 @@ class Outbox:
         """
         final = next((one for one in self._waiting if one.final), None)
         self._waiting.clear()
-        if final is None or reason is not None:
+        if final is None:
             return [self._skeleton.finish(reason or "stop")]
         text = self._text(final.start, final.text)
+        if reason is not None:
+            rest = [self._skeleton.text(text, role=not self._any)] if text else []
+            return [*rest, self._skeleton.finish(reason)]
         return [final.delta if text == final.text and final.whole else with_text(final.delta.event, text)]
 
     def _whole(self, one: _Waiting) -> list[Delta]:
@@ -89,7 +93,7 @@ class Outbox:
         one.start, one.text, one.whole = self._settled, one.text[length:], False
         if not text:
             return []
-        return [self._skeleton.text(text) if one.final else with_text(one.delta.event, text)]
+        return [self._skeleton.text(text, role=not self._any)]  # what else the event tells goes with its last part
 
     def _text(self, start: int, text: str) -> str:
         """What leaves for `text`, which stands at `start` of the answer and is settled."""

@@ -11,9 +11,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from proxy.policy.schema import Generation, Range
-from proxy.wire.request import ChatRequest
+from proxy.wire.request import ChatRequest, Message
 
 _OURS = frozenset({"system", "developer"})
+_OF_TOOLS = ("tool_call_id", "name")  # what ties a tool's message to its call
 
 
 def upstream_body(
@@ -29,7 +30,8 @@ def upstream_body(
     the model, on this turn alone. knows: the fields beyond OpenAI's that the backend understands. The client's own
     object is left as it is.
     """
-    messages = [_with_text(message, texts.get(index)) for index, message in enumerate(request.body["messages"])]
+    parsed = zip(request.body["messages"], request.messages, strict=True)
+    messages = [_rebuilt(sent, message, texts.get(message.index, message.text)) for sent, message in parsed]
     messages = _with_system(messages, settings)
     if any(fnmatchcase(request.model.lower(), pattern.lower()) for pattern in settings.fold_system):
         messages = _folded(messages)
@@ -42,8 +44,11 @@ def upstream_body(
     }
 
 
-def _with_text(message: dict[str, Any], text: str | None) -> dict[str, Any]:
-    return message if text is None else {**message, "content": text}
+def _rebuilt(sent: dict[str, Any], message: Message, text: str) -> dict[str, Any]:
+    """The message with what the rails have judged of it, and no other field; the app's instructions keep their form."""
+    content = sent["content"] if message.role is None else text
+    fields = _OF_TOOLS if message.role == "tool" else ()
+    return {"role": sent["role"], "content": content} | {name: sent[name] for name in fields if name in sent}
 
 
 def _with_system(messages: list[dict[str, Any]], settings: Generation) -> list[dict[str, Any]]:
@@ -110,7 +115,7 @@ def _options(body: dict[str, Any], knows: frozenset[str]) -> dict[str, Any]:
 def _within(value: float | None, bounds: Range) -> float | None:
     value = bounds.default if value is None else value
     if value is None:
-        return None
+        return bounds.max  # the server's own default may lie above it
     if bounds.min is not None:
         value = max(value, bounds.min)
     return value if bounds.max is None else min(value, bounds.max)

@@ -34,6 +34,15 @@ _REFUSED = {
     "audio": "ask for text",
     "prompt_token_ids": "send messages",
     "prompt_embeds": "send messages",
+    "prompt": "send messages",
+    "input": "send messages",
+    "documents": "put their text into a message, where it is judged",
+    "chat_template_kwargs": "the model's own template is used as it stands",
+    "prediction": "leave it out: no rail judges it",
+    "return_token_ids": "leave it out: tokens are text that no rail judges",
+    "top_logprobs": "leave it out or send 0: no rail judges the tokens that were not chosen",
+    "logits_processors": "set the policy's model settings instead",
+    "web_search_options": "leave it out: no rail judges what a search brings",
 }
 _TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "model": (str, "a string"),
@@ -47,7 +56,10 @@ _TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "top_p": ((int, float), "a number"),
     "repetition_penalty": ((int, float), "a number"),
     "response_format": (dict, "an object"),
+    "stop": ((str, list), "a string or a list of strings"),
 }
+_LONGEST_MESSAGE = 32_000  # characters of one message of the user or a tool, which the rails judge whole
+_LONGEST_TALK = 400_000  # characters of all messages
 _SYSTEM = frozenset({"system", "developer"})
 _TEXT_PARTS = frozenset({"text", "input_text", "refusal"})
 
@@ -91,8 +103,7 @@ class ChatRequest:
     @property
     def session(self) -> str | None:
         """The conversation's name, if the app gives it in `metadata.session_id`."""
-        name = (self.body.get("metadata") or {}).get("session_id")
-        return name if isinstance(name, str) and name else None
+        return (self.body.get("metadata") or {}).get("session_id") or None
 
     def talk(self) -> list[Message]:
         """The conversation: every message but the app's instructions."""
@@ -113,7 +124,9 @@ def parse(raw: bytes) -> ChatRequest:
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise BadRequest("`messages` must be a list of at least one message.", "messages")
-    return ChatRequest(body, tuple(_message(message, index) for index, message in enumerate(messages)))
+    parsed = tuple(_message(message, index) for index, message in enumerate(messages))
+    _check_lengths(parsed)
+    return ChatRequest(body, parsed)
 
 
 def _check_fields(body: dict[str, Any]) -> None:
@@ -124,12 +137,41 @@ def _check_fields(body: dict[str, Any]) -> None:
     for name, remedy in _REFUSED.items():
         if body.get(name):
             raise BadRequest(f"`{name}` is not served through Kindrail: {remedy}.", name, "unsupported_parameter")
-    if body.get("n") not in (None, 1):
-        raise BadRequest("`n` must be 1: one answer is guarded per request.", "n", "unsupported_value")
+    _check_inner_types(body)
+    _check_values(body)
+
+
+def _check_inner_types(body: dict[str, Any]) -> None:
+    stop, session = body.get("stop"), (body.get("metadata") or {}).get("session_id")
+    if isinstance(stop, list) and not all(isinstance(one, str) for one in stop):
+        raise BadRequest("`stop` must be a string or a list of strings.", "stop", "invalid_type")
+    if session is not None and not isinstance(session, str):
+        name = "metadata.session_id"
+        raise BadRequest(f"`{name}` must be a string: the conversation's name.", name, "invalid_type")
+
+
+def _check_values(body: dict[str, Any]) -> None:
+    for name in ("n", "best_of"):
+        if body.get(name) not in (None, 1):
+            raise BadRequest(f"`{name}` must be 1: one answer is guarded per request.", name, "unsupported_value")
+    for name in ("max_tokens", "max_completion_tokens"):
+        if body.get(name) is not None and body[name] < 1:
+            raise BadRequest(f"`{name}` must be at least 1, or left out.", name, "invalid_value")
     if (body.get("response_format") or {}).get("type", "text") != "text":
         raise BadRequest("`response_format` must be text.", "response_format", "unsupported_value")
     if body.get("modalities") not in (None, ["text"]):
         raise BadRequest('`modalities` must be ["text"].', "modalities", "unsupported_value")
+
+
+def _check_lengths(messages: tuple[Message, ...]) -> None:
+    for message in messages:
+        if message.role in ("user", "tool") and len(message.text) > _LONGEST_MESSAGE:
+            place = f"messages[{message.index}]"
+            words = f"`{place}` has more than {_LONGEST_MESSAGE} characters: send it in shorter messages."
+            raise BadRequest(words, place, "message_too_long")
+    if sum(len(message.text) for message in messages) > _LONGEST_TALK:
+        words = f"`messages` have more than {_LONGEST_TALK} characters together: leave the oldest out."
+        raise BadRequest(words, "messages", "message_too_long")
 
 
 def _message(message: object, index: int) -> Message:

@@ -13,7 +13,7 @@ from proxy.text import is_question
 POLICIES = Path(__file__).parents[2] / "policies"
 LANGUAGES = ("en", "it", "ko")
 KIDS_RAILS = [
-    "crisis", "stop", "hide-private", "asks-private", "risky-play", "unsafe-topic", "repeat", "clamp",
+    "crisis", "stop", "hide-private", "asks-private", "risky-play", "unsafe-topic", "clamp", "repeat",
 ]  # fmt: skip
 NAMES = ["general", "kids-buddy", "observe"]
 
@@ -76,7 +76,7 @@ def test_adults_are_not_spoken_to_like_children(shipped: dict[str, Policy]) -> N
     general = shipped["general"]
     assert general.audience == "adult"
     assert not general.stand_ins
-    assert [bound.kind for bound in general.rails] == ["phrases", "pii", "repeat", "clamp"]
+    assert [bound.kind for bound in general.rails] == ["phrases", "pii", "clamp", "repeat"]
     assert general.model.system.text == ""
 
 

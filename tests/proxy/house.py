@@ -13,9 +13,9 @@ import orjson
 import uvicorn
 
 from proxy.app import create_app
-from proxy.chat import Services
 from proxy.config import SHIPPED_POLICIES, Config
 from proxy.policy.load import load_policy
+from proxy.services import Services, open_services
 
 
 @cache
@@ -77,17 +77,28 @@ def text_of(events):
 async def house(backend=None, policy="kids-buddy", **settings) -> AsyncIterator[House]:
     loaded = shipped(policy) if isinstance(policy, str) else policy
     with tempfile.TemporaryDirectory(prefix="kr") as folder:
-        app = create_app(Config(data=Path(folder), **settings), loaded, backend)
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", access_log=False))
-        server.capture_signals = _as_they_are  # the test's own signals are pytest's
-        running = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-            if running.done():
-                await running
-        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as client:
-            yield House(client, url, app.state.services)
+        config = Config(data=Path(folder), **settings)
+        async with (
+            open_services(config, loaded, backend) as services,
+            _serving(create_app(config, services)) as url,
+            httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as client,
+        ):
+            yield House(client, url, services)
+
+
+@asynccontextmanager
+async def _serving(app):
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", access_log=False))
+    server.capture_signals = _as_they_are  # the test's own signals are pytest's
+    running = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+        if running.done():
+            await running
+    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    try:
+        yield url
+    finally:
         server.should_exit = True
         await running
 

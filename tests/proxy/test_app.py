@@ -237,6 +237,7 @@ async def test_unknown_fields_pass_both_ways():
         await wire.events(
             chunk("Hello", kv_transfer_params={"a": 1}, extra="top"),
             json.dumps({"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": " there.", "mood": 3}, "finish_reason": "stop", "stop_reason": "x", "odd": [1]}]}),
+            json.dumps({"id": "c", "choices": [], "usage": {"total_tokens": 7}, "system_fingerprint": "vllm-1"}),
             "[DONE]",
         )  # fmt: skip
         await wire.end()
@@ -253,6 +254,8 @@ async def test_unknown_fields_pass_both_ways():
         choice = whole["choices"][0]
         assert (whole["extra"], whole["kv_transfer_params"]) == ("top", {"a": 1})
         assert (choice["stop_reason"], choice["odd"], choice["message"]["mood"]) == ("x", [1], 3)
-        events = await home.stream("Hello")
+        assert (whole["system_fingerprint"], whole["usage"]) == ("vllm-1", {"total_tokens": 7})
+        events = await home.stream("Hello", stream_options={"include_usage": True})
         assert events[0]["extra"] == "top"
         assert events[1]["choices"][0]["odd"] == [1]
+        assert (events[2]["system_fingerprint"], events[2]["usage"]) == ("vllm-1", {"total_tokens": 7})

@@ -205,9 +205,5 @@ async def test_a_turn_is_one_read_and_two_writes(embedded_store: Store) -> None:
         commands.append(len(pipe))
         await store.run(pipe)
         assert store.trips - before == 3
-    assert commands == [
-        5,
-        3,
-        1,
-        4,
-    ]  # the first write of a process also renews its stream; an unnamed session has its runs
+    # The first write of a process also renews its stream; an unnamed session has its runs, and the id that was told.
+    assert commands == [5, 3, 1, 6]

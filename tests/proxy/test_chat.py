@@ -9,49 +9,13 @@ import openai
 import pytest
 from fake_upstream import VLLM, chunk, upstream
 from house import asking, assistant, events_of, house, shipped, text_of
+from model import SAFE, Model
 from servers import everything
 
 from proxy.backends.scripted import ScriptedBackend
-from proxy.store import StoreDown
 from proxy.text import is_question
-from proxy.turn import Delta
 
 BUDDY = ScriptedBackend
-
-
-class Model:
-    """A backend that says what it is told, one word an event, and remembers what it was asked."""
-
-    def __init__(self, *answers, delay=0.0):
-        self.answers, self.delay, self.asked, self.closed = list(answers), delay, [], 0
-
-    async def knows(self):
-        return frozenset({"repetition_penalty"})
-
-    async def stream(self, body):
-        self.asked.append(body)
-        words = self.answers[min(len(self.asked), len(self.answers)) - 1].split(" ")
-        try:
-            for number, word in enumerate(words):
-                await asyncio.sleep(self.delay)
-                yield event({"content": word if number == 0 else f" {word}"})
-            yield event({}, "stop")
-        finally:
-            self.closed += 1
-
-    async def models(self):
-        return {"object": "list", "data": []}
-
-    async def close(self):
-        pass
-
-
-def event(delta, finish=None):
-    body = {"id": "c", "model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
-    return Delta(json.dumps(body).encode(), body)
-
-
-SAFE = "The bear sat by the moon. It was calm."
 
 
 @pytest.mark.parametrize(
@@ -260,24 +224,6 @@ async def test_prompts_grow_at_their_end_only():
         assert len(prompts) == 4
 
 
-class Gone:
-    """A store that answers nobody any more."""
-
-    async def __call__(self, *anything):
-        raise StoreDown(ConnectionError())
-
-
-async def test_without_redis_no_turn_passes_but_a_child_in_danger_is_answered(monkeypatch):
-    model = Model(SAFE)
-    async with house(model) as home:
-        monkeypatch.setattr(type(home.services.store), "run", Gone())
-        response = await home.ask("hello")
-        assert (response.status_code, response.json()["error"]["code"]) == (503, "store_unavailable")
-        assert model.asked == []
-        crisis = await home.say("i want to die")
-        assert crisis == shipped("kids-buddy").line("crisis", "en")
-
-
 async def test_a_block_gives_the_policys_finish_reason():
     for reason in ("stop", "content_filter"):
         async with house(Model("Where do you live?"), replace(shipped("kids-buddy"), blocked_as=reason)) as home:
@@ -364,3 +310,17 @@ def split(text):
 
     cutter = Segmenter()
     return [cut.text for cut in [*cutter.feed(text), *cutter.finish()]]
+
+
+async def test_the_session_id_of_an_answer_can_be_sent_back():
+    async with house(Model("Do you want to play? We have fun.")) as home:
+        told = (await home.ask("good night")).headers["x-kindrail-session"]
+        later = await home.ask("mmm", headers={"x-kindrail-session": told})
+        assert "?" not in later.json()["choices"][0]["message"]["content"]
+
+
+async def test_a_prefilled_answer_is_redacted_for_the_model():
+    model = Model("is here.")
+    async with house(model) as home:
+        await home.say("hello", assistant("Your mail zorro@mail.com"))
+        assert "zorro" not in json.dumps(model.asked)

@@ -1,6 +1,7 @@
 """The line and its laws, on the shipped policies and on rails made to break."""
 
 import asyncio
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -254,17 +255,31 @@ PROSE = {
 DATA = [
     "call 010-1234-5678 now", "mail tom.baker@mail.com please", "my name is Oliver Baker", "mi chiamo Giulia Rossi",
     "내 이름은 김민준이야", "I live at 12 Oak Street", "abito in via Garibaldi 12", "chiama il 333 123 4567", "my card is 4111 1111 1111 1111",
-    "call 333 123.\n4567 ok", "i go to Green Hill primary school", "우리 학교는 한빛초등학교야", "see www.tommy-baker.it now",
+    "tom chiocciola gmail. com ciao", "gildong 골뱅이 naver. com", "tom@ Gmail.com", "0️⃣1️⃣0️⃣ 9️⃣2️⃣3️⃣4️⃣ 5️⃣6️⃣7️⃣8️⃣ ok", "my ssn 078-05 -1120 ok",
+    "call (010 ) 1234 5678 ok", "my teacher is Miss. Baker", "via Garibaldi n. 12 oggi", "call 333 123.\n4567 ok", "i go to Green Hill primary school", "우리 학교는 한빛초등학교야", "see www.tommy-baker.it now",
 ]  # fmt: skip
 
 
+SEAMS = st.lists(st.sampled_from([" ", "\n", "  "]), min_size=14, max_size=14)
+
+
+def joined(parts, seams):
+    return "".join(part + seam for part, seam in zip(parts, seams, strict=False))
+
+
 @given(
-    st.lists(st.one_of(st.sampled_from(DATA), *(st.sampled_from(prose) for prose in PROSE.values())), max_size=14),
-    st.lists(st.sampled_from([" ", "\n", "  "]), min_size=14, max_size=14),
+    st.lists(
+        st.one_of(
+            st.builds(joined, st.sampled_from(DATA).map(str.split), SEAMS),
+            *(st.sampled_from(prose) for prose in PROSE.values()),
+        ),
+        max_size=14,
+    ),
+    SEAMS,
 )
 def test_property_no_part_of_a_datum_leaves(parts, seams):
     """What the detectors find in the uncut text never leaves, wherever the segmenter cut and whatever the chunking."""
-    text = "".join(part + seam for part, seam in zip(parts, seams, strict=False))
+    text = joined(parts, seams)
     general = shipped("kids-buddy")
     pii = next(one for one in general.rails if one.masks)
     alone = replace(general, rails=(pii,), stand_ins={})
@@ -272,12 +287,10 @@ def test_property_no_part_of_a_datum_leaves(parts, seams):
     async def check():
         verdict = await pii.rail.check(Segment("assistant", text, Turn("t", "en"), last=True))
         done = await drive(alone, text, seeds=1)
-        position = 0
-        for span in sorted(verdict.spans, key=lambda span: span.start):
-            # what stands between two data comes through in order; no datum does
-            assert text[span.start : span.end] not in done.text[position:]
-            words = [word for word in text[span.start : span.end].split() if len(word) > 3]
-            assert not [word for word in words if done.text.count(word) > _elsewhere(text, verdict.spans, word)]
+        for span in verdict.spans:
+            datum = text[span.start : span.end]
+            parts = [datum, *(word for word in datum.split() if len(word) > 3 or re.search(r"\d", word))]
+            assert not [part for part in parts if done.text.count(part) > _elsewhere(text, verdict.spans, part)]
 
     asyncio.run(check())
 

@@ -1,5 +1,6 @@
 """Phrase lists: what hits, what is explained away, and where the hit stands in the original."""
 
+import time
 import unicodedata
 
 import pytest
@@ -39,6 +40,24 @@ def test_hits(text, words):
 )  # fmt: skip
 def test_misses(text):
     assert STOP.find(plain(text)) is None
+
+
+def test_all_hits_and_no_excused_one():
+    text = plain("stop at the bus stop, basta")
+    assert [(hit.start, hit.words) for hit in STOP.hits(text)] == [(0, "stop"), (22, "basta")]
+
+
+def test_an_accent_in_the_first_letter_is_optional():
+    phrases = Phrases({"it": ["è ora", "eccoci", "È tardi"]})
+    found = [phrases.find(plain(text)) for text in ("E ora", "È ora", "e' ora", "Eccoci", "e tardi", "o ora")]
+    assert [hit.words if hit else None for hit in found] == ["E ora", "È ora", "e' ora", "Eccoci", "e tardi", None]
+
+
+def test_a_hostile_text_costs_little():
+    before = time.perf_counter()
+    for part in ("a ", "stop", "bus stop ", "light ", "그만큼 ", "e\u0301\u200b "):
+        STOP.find(plain(part * (300_000 // len(part))))
+    assert time.perf_counter() - before < 5.0
 
 
 def test_the_span_is_of_the_original():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.redact import mask, redacted, union
+from proxy.redact import mask, put_over, union
 from proxy.turn import Span
 
 STAND_INS = {"PERSON": "내 친구", "PLACE": "어떤 곳", "EMAIL": "<EMAIL>"}
@@ -24,10 +24,10 @@ STAND_INS = {"PERSON": "내 친구", "PLACE": "어떤 곳", "EMAIL": "<EMAIL>"}
 )
 def test_redacted(text, datum, entity, expected):
     start = text.index(datum)
-    assert redacted(text, [Span(start, start + len(datum), entity)], STAND_INS.__getitem__) == expected
+    assert put_over(text, [Span(start, start + len(datum), entity)], STAND_INS.__getitem__) == expected
 
 
 def test_overlapping_spans_are_one():
     spans = [Span(5, 9, "B"), Span(0, 6, "A"), Span(12, 14, "C")]
     assert union(spans) == (Span(0, 9, "A"), Span(12, 14, "C"))
-    assert redacted("abcdefghijklmnop", spans, mask) == "<A>jkl<C>op"
+    assert put_over("abcdefghijklmnop", spans, mask) == "<A>jkl<C>op"

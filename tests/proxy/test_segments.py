@@ -75,6 +75,25 @@ SENTENCES = [
     "See https://a.it/x. ¦Then come.",
     "SW1A\n1AA is near. ¦Ok.",
     "Tom\n@tommy is me. ¦Ok.",
+    "La casa è in via Garibaldi n. 12 oggi. ¦Ok.",
+    "La scuola è al nr.\n12 di via Roma. ¦Ok. ¦No, n. ¦A.",
+    "tom chiocciola gmail. com ciao. ¦come stai",
+    "gildong 골뱅이 naver.\ncom 이야. ¦응",
+    "the end. ¦come in. ¦comet. ¦orso",
+    "tom@\nGmail.com is me. ¦Ok.",
+    "0️⃣1️⃣0️⃣ 9️⃣2️⃣3️⃣4️⃣\n5️⃣6️⃣7️⃣8️⃣ ok. ¦Ok.",
+    "078-05\n-1120 ok. ¦Ok.",
+    "1234\n\u200b5678 ok. ¦Ok.",
+    "(010\n) 1234 5678. ¦Ok.",
+    "(010\n)\n1234 5678. ¦Ok.",
+    "- 1 + 1 = 2\n¦- 1 + 2 = 3\n¦- ok",
+    "Miss. Baker ran. ¦Ok.",
+    # nothing stands between two sentences
+    "One!¦Two!¦is it red?¦is it blue?!¦좋아!¦Yes",
+    "See https://a.it/x?q=1&r=Tom now. ¦a=b?c:d and www.a.it/?Tom ok. ¦Ok",
+    "أنت؟ ¦نعم؟",
+    # every separator ends a line
+    "One\r¦Two\r\n¦Three\u2028¦Four\u2029¦Five\x85¦Six\x0b¦Seven\x0c¦Eight",
     # white space goes with the piece before it
     "  Hi there.  ¦Ok  \n",
     "\n\nHi.\n\n¦Ok",
@@ -136,7 +155,17 @@ def test_nothing_is_searched_twice():
 
 
 ALPHABET = st.sampled_from(
-    [*list("ab1 2.!?\n\"'@,A가나~…😊。`|-( "), "tom@mail.com", "333 123 4567", "Dr.", "p.m.", "```", "\u200b"]
+    [
+        *list("ab1 2.!?\n\"'@,A가나~…😊。`|-() "),
+        "tom@mail.com",
+        "333 123 4567",
+        "Dr.",
+        "n.",
+        ". c",
+        "om",
+        "```",
+        "\u200b",
+    ]
 )
 
 

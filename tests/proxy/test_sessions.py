@@ -305,7 +305,7 @@ async def test_no_name_and_no_text_is_stored(store: Store, sessions: Sessions) -
         await latch(store, sessions, session, QUIET)
         await commit(store, sessions, session, QUIET, said)
     kept = await everything(store)
-    assert len(kept) == 4  # the named one; a snapshot and two runs
+    assert len(kept) == 5  # the named one; a snapshot, two runs, and the unnamed one under the id that was told
     assert marker not in repr(kept)
 
 

@@ -19,6 +19,7 @@ ALL = ("en", "it", "ko")
         (unicodedata.normalize("NFD", "나 그만할래"), "나 그만할래", "그만", unicodedata.normalize("NFD", "그만")),
         (unicodedata.normalize("NFD", "più sù"), "più sù", "sù", unicodedata.normalize("NFD", "sù")),
         ("ﬁre now", "fire now", "fire", "ﬁre"),
+        ("abc e\u0300 vero, 가나\u11a8 ok", "abc è vero, 가낙 ok", "è vero, 가낙", "e\u0300 vero, 가나\u11a8"),
     ],
 )
 def test_plain_finds_the_way_back(text, flat, piece, original):
@@ -41,6 +42,13 @@ def test_without_accents():
         ("che bello il drago", "it"),
         ("곰돌이 이야기 해줘", "ko"),
         ("나 pizza 먹었어", "ko"),
+        ("010-1234-5678로 전화해 줘", "ko"),
+        ("buddy@example.com으로 편지 보내 줘", "ko"),
+        ("vado a Torino", "it"),
+        ("Posso chiamarti?", "it"),
+        ("Dipingiamo insieme", "it"),
+        ("basta!", "it"),
+        ("I go to Torino with you", "en"),
         ("i want to play", "en"),
     ],
 )
@@ -62,9 +70,9 @@ def test_a_policy_of_one_language_is_never_guessed():
     ("text", "asks"),
     [
         ("How are you?", True), ("Ready? 😊 ", True), ('"Who?" ', True), ("Really?!", True), ("뭐 할까？", True), ("우리 뭐 할까", True),
-        ("같이 놀래?", True), ("뭐 먹었니", True), ("어때.", True),
+        ("هل نلعب؟", True), ("같이 놀래?", True), ("뭐 먹었니", True), ("어때.", True),
         ('He asked "who?" and left.', False), ("Fine.", False), ("또 만나요!", False), ("그러니까.", False), ("이건 내 노래.", False),
-        ("우리 할머니.", False), ("별이 빛나요.", False), ("", False),
+        ("우리 할머니.", False), ("나는 버디야.", False), ("너 어디야", True), ("별이 빛나요.", False), ("", False),
     ],
 )  # fmt: skip
 def test_is_question(text, asks):

@@ -61,17 +61,22 @@ FOUND = [
     ("서울시 강남구 역삼동에 살아", ["서울시 강남구 역삼동"]),
     ("우리 집은 푸른아파트 101동 202호야", ["푸른아파트 101동 202호"]),
     ("저는 부산에 살아요", ["부산"]),
+    ("나는부산에 살아", ["부산"]),
+    ("나 해운대에 살아", ["해운대"]),
     # school, class, age, birthday
     ("i go to st mary's primary school", ["st mary's primary school"]),
     ("Our bus passes Oakwood Primary School.", ["Oakwood Primary School"]),
     ("vado alla scuola elementare giuseppe verdi con papà", ["giuseppe verdi"]),
     ("한빛초등학교에 다녀요", ["한빛초등학교"]),
+    ("I'm in class 2b", ["class 2b"]),
+    ("my class is 2b", ["2b"]),
     ("저는 3학년 2반이에요", ["3학년 2반"]),
     ("i am 7", ["7"]),
     ("i'm seven years old", ["seven"]),
     ("ho 7 anni e mezzo", ["7"]),
-    ("나는 일곱 살이야", ["일곱"]),
-    ("저는 7살이에요", ["7"]),
+    ("나는 일곱 살이야", ["일곱 살"]),
+    ("저는 7살이에요", ["7살"]),
+    ("일곱살이야", ["일곱살"]),
     ("my birthday is on 3 may 2018", ["3 may 2018"]),
     ("sono nato il 3 maggio", ["3 maggio"]),
     ("내 생일은 5월 3일이야", ["5월 3일"]),
@@ -88,10 +93,26 @@ FOUND = [
     ("RSSMRA85T10A562S", ["RSSMRA85T10A562S"]),
     ("my postcode is SW1A 1AA", ["SW1A 1AA"]),
     ("여권 번호는 M12345678", ["M12345678"]),
+    # numbers with a Korean ending
+    ("카드 번호는 4111 1111 1111 1111이야", ["4111 1111 1111 1111"]),
+    ("카드는4111111111111111이에요", ["4111111111111111"]),
+    ("4111-1111-1111-1111ㅋㅋ", ["4111-1111-1111-1111"]),
+    ("번호는01012345678이에요", ["01012345678"]),
+    ("02-312-3456으로 전화해", ["02-312-3456"]),
+    ("110-234-567890이야", ["110-234-567890"]),
+    ("3333-01-1234567로 보내", ["3333-01-1234567"]),
+    ("900101-1234568이야", ["900101-1234568"]),
+    ("AB123456C야", ["AB123456C"]),
+    ("여권번호M12345678입니다", ["M12345678"]),
+    ("GB82 WEST 1234 5698 7654 32이야", ["GB82 WEST 1234 5698 7654 32"]),
+    ("192.168.0.1이야", ["192.168.0.1"]),
     # addresses on the net
     ("write to tom@school.local please", ["tom@school.local"]),
     ("내 메일은tom@example.com이에요", ["tom@example.com"]),
     ("see www.example.com/me.", ["www.example.com/me"]),
+    ("www.example.com에서 봤어", ["www.example.com"]),
+    ("https://example.com/a?b=1에서 봤어", ["https://example.com/a?b=1"]),
+    ("example.com에 가", ["example.com"]),
     ("tom at gmail dot com", ["tom at gmail dot com"]),
     ("tommaso chiocciola gmail punto com", ["tommaso chiocciola gmail punto com"]),
     ("톰 골뱅이 지메일 점 컴", ["톰 골뱅이 지메일 점 컴"]),
@@ -142,6 +163,9 @@ PASSES = [
     "내 이름은 뭐야? 내 이름은 비밀이야",
     "용은 300살이야. 토끼는 세 살이야. 몇 살이야?",
     "곰은 동굴에 살아. 다시 친구가 됐어",
+    "나는 숲에 살아. 나도 숲에 살아. 나는숲에 살아",
+    "나는 멋진 곳에 살아. 난쟁이는 나무에 살아. 저기에 살아",
+    "1.000.000.000원이야. 3.14159265358979야. 2026-11-21에 만나. 1 2 3 4 5 6 7 8 9 10이야",
     "우리 유치원에서 놀았어. 나는 초등학교에 다녀",
     "하나 둘 셋 넷 다섯 여섯 일곱 여덟 아홉 열",
     "일 이 삼 사 오 육 칠 팔 구 십",
@@ -164,7 +188,7 @@ PROSE = {
     "vado alla scuola elementare giuseppe verdi con papà": "giuseppe verdi",
     "그리고 서울시 강남구 역삼동 12-3에 살아 그래서 좋아": "서울시 강남구 역삼동 12-3",
     "전화는 공일공 일이삼사 오육칠팔 이야 그래": "공일공 일이삼사 오육칠팔",
-    "안녕 나는 올해 일곱 살이야 같이 놀자": "일곱",
+    "안녕 나는 올해 일곱 살이야 같이 놀자": "일곱 살",
     "hello there i am seven years old and i like bears": "seven",
     "my passport number is AB1234567 and we fly": "AB1234567",
 }
@@ -218,6 +242,20 @@ async def test_overlapping_finds_are_one_span(rail):
     verdict = await rail.check(Segment("user", "my name is tom@example.com", TURN))
     assert [(s.start, s.end) for s in verdict.spans] == [(11, 26)]
     assert verdict.spans[0].entity == "EMAIL_ADDRESS"
+
+
+@pytest.mark.parametrize(
+    ("text", "entity"),
+    [
+        ("333 123 4567", "PHONE_NUMBER"),  # has the checksum of a UK_NHS number
+        ("378282246310005이야", "CREDIT_CARD"),
+        ("900101-1234568이야", "KR_RRN"),
+        ("110-234-567890이야", "PHONE_NUMBER"),
+    ],
+)
+async def test_a_number_of_many_kinds_is_named_after_the_likeliest(rail, text, entity):
+    verdict = await rail.check(Segment("user", text, TURN))
+    assert [span.entity for span in verdict.spans] == [entity]
 
 
 async def test_why_names_the_kinds_and_never_the_text(rail):

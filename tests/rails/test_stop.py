@@ -23,6 +23,7 @@ LISTS = {
     },
     "goodbye": {"en": ["bye bye", "gotta go"], "it": ["devo andare"], "ko": ["나 갈게"]},
     "again": {"en": ["go on", "play again"], "it": ["continua"], "ko": ["계속 해"]},
+    "hooks": {"en": ["let's play"], "it": ["giochiamo"], "ko": ["놀자"]},
 }
 OPTIONS = {
     "stop": "stop",
@@ -135,6 +136,7 @@ async def test_each_message_keeps_it_quiet(rail, judge, quiet_turn):
         (["Night! ", "🌙 ", "\n", "Dream! ", "More."], "Night! 🌙 \nDream!", "pass pass pass pass end"),
         (["잘 자. ", "내일 또 할까? ", "꿈 꿔."], "잘 자. 꿈 꿔.", "pass drop pass"),
         (["Sogni d'oro! ", "Giochiamo domani?"], "Sogni d'oro!", "pass drop"),
+        (['"Shall we play?" said the bear. ', "هل نلعب؟ ", "One？ "], "", "drop drop drop"),
     ],
 )
 async def test_quiet_answers(rail, answer, quiet_turn, pieces, sent, acts):
@@ -145,6 +147,13 @@ async def test_quiet_answers(rail, answer, quiet_turn, pieces, sent, acts):
 async def test_otherwise_answers_pass(rail, answer, turn, state):
     pieces = ["One? ", "Two? ", "Three? ", "Four?"]
     assert await answer(rail, turn(state=state), pieces) == ("One? Two? Three? Four?", ["pass"] * 4)
+
+
+async def test_nothing_draws_back_while_quiet(house, answer, turn, quiet_turn):
+    rail = Rail("stop", RailOptions(**OPTIONS, hooks="hooks"), house(**LISTS))
+    pieces = ["Let's play! ", "Giochiamo! ", "우리 놀자. ", "Sleep well."]
+    assert await answer(rail, quiet_turn(), pieces) == ("Sleep well.", ["drop", "drop", "drop", "pass"])
+    assert (await answer(rail, turn(), pieces))[1] == ["pass"] * 4
 
 
 async def test_an_answer_after_the_quiet_time_passes(rail, answer, quiet_turn):
@@ -164,8 +173,9 @@ def test_options_are_checked(wrong):
         RailOptions(**OPTIONS, **wrong)
 
 
-async def test_a_hostile_message_costs_little(rail, judge):
+@pytest.mark.parametrize("part", ["and good night to them ", "a b c d e f g good night h i j k l m n ", "bus stop "])
+async def test_a_hostile_message_costs_little(rail, judge, part):
     before = time.perf_counter()
-    verdict = await judge(rail, "x x x x x x " + "and good night to them " * 4000 + "x x x x x x", role="user")
+    verdict = await judge(rail, "x x x x x x " + part * (300_000 // len(part)) + "x x x x x x", role="user")
     assert time.perf_counter() - before < 2.0
-    assert verdict.act is Act.END
+    assert verdict.act is (Act.PASS if part == "bus stop " else Act.END)

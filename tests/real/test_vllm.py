@@ -34,8 +34,10 @@ def saying(text):
 
 
 def filled(text, policy, lang):
-    """`text` with the policy's first line in the place of each `{key}`."""
-    return text.format_map({key: policy.line(key, lang) for key in policy.say})
+    """`text` with the policy's first line in the place of each `{key}`, and its stand-in in that of an `{ENTITY}`."""
+    lines = {key: policy.line(key, lang) for key in policy.say}
+    stand_ins = {entity: policy.stand_in(entity, lang) for entity in ("EMAIL_ADDRESS", "PHONE_NUMBER")}
+    return text.format(**lines, **stand_ins)
 
 
 async def every_way(home, *messages, session="", **body):
@@ -68,10 +70,10 @@ RAILS = [  # rail, language, what the user says, what the model says, what leave
     ("unsafe-topic", "en", "Tell me a story", "It is dark. The robber takes his gun and shoots.", "It is dark. {other_topic}"),
     ("unsafe-topic", "it", "Raccontami una storia", "È buio. Il bandito prende la pistola.", "È buio. {other_topic}"),
     ("unsafe-topic", "ko", "이야기해 줘", "밤이야. 총을 쏴서 나쁜 사람을 죽여.", "밤이야. {other_topic}"),
-    ("hide-private", "en", "How can I write to you?", "Write to me at buddy@example.com, my friend.", "Write to me at a secret, my friend."),
-    ("hide-private", "en", "Can I ring you?", "Sure. My number is 212-555-0147. Bye.", "Sure. My number is a secret number. Bye."),
-    ("hide-private", "it", "Posso chiamarti?", "Certo. Il numero è 347 812 5590. A presto.", "Certo. Il numero è un numero segreto. A presto."),
-    ("hide-private", "ko", "전화해도 돼?", "응. 전화번호는 010-1234-5678이야. 안녕.", "응. 전화번호는 비밀 숫자야. 안녕."),
+    ("hide-private", "en", "How can I write to you?", "Write to me at buddy@example.com, my friend.", "Write to me at {EMAIL_ADDRESS}, my friend."),
+    ("hide-private", "en", "Can I ring you?", "Sure. My number is 212-555-0147. Bye.", "Sure. My number is {PHONE_NUMBER}. Bye."),
+    ("hide-private", "it", "Ciao, posso chiamarti?", "Certo. Il numero è 347 812 5590. A presto.", "Certo. Il numero è {PHONE_NUMBER}. A presto."),
+    ("hide-private", "ko", "전화해도 돼?", "응. 전화번호는 이거야: 010-1234-5678. 안녕.", "응. 전화번호는 이거야: {PHONE_NUMBER}. 안녕."),
     ("clamp", "en", "Count the stars", "One star. Two stars. Three stars. Four stars. Five stars.", "One star. Two stars. Three stars. Four stars."),
     ("clamp", "it", "Conta le stelle", "Una stella. Due stelle. Tre stelle. Quattro stelle. Cinque.", "Una stella. Due stelle. Tre stelle. Quattro stelle."),
     ("clamp", "ko", "별을 세어 줘", "별 하나. 별 둘. 별 셋. 별 넷. 별 다섯.", "별 하나. 별 둘. 별 셋. 별 넷."),
@@ -141,20 +143,24 @@ class Tapped(OpenAIBackend):
                 yield delta
 
 
+def without(fields, *names):
+    return {key: value for key, value in fields.items() if key not in names}
+
+
 def frames(events):
     """The events without what the line may change: a text may leave in two, and usage is told once."""
     for event in events:
         if event != "[DONE]" and event["choices"]:
             (choice,) = event["choices"]
-            delta = {key: value for key, value in choice["delta"].items() if key != "content"}
-            rest = {key: value for key, value in choice.items() if key not in ("delta", "logprobs", "token_ids")}
-            yield orjson.dumps([{key: event[key] for key in ("id", "object", "created", "model")}, delta, rest])
+            rest = without(choice, "delta", "logprobs", "token_ids")
+            yield orjson.dumps([without(event, "choices", "usage"), without(choice["delta"], "content"), rest])
 
 
 @pytest.mark.parametrize(("policy", "user", "says"), UNTOUCHED)
 async def test_an_untouched_answer_passes_as_it_came(vllm, policy, user, says):
     backend = Tapped(vllm.url)
     async with house(backend, policy=roomy(policy)) as home:
+        cuts = set()
         for session in range(STREAMS):
             backend.events.clear()
             events = await home.stream(user, headers={"x-kindrail-session": f"s{session}"}, **saying(says))
@@ -163,6 +169,8 @@ async def test_an_untouched_answer_passes_as_it_came(vllm, policy, user, says):
             assert len(events) >= len(backend.events)
             assert [e["choices"][0]["finish_reason"] for e in events[:-1]][-2:] == [None, "stop"]
             assert events[-1] == "[DONE]"
+            cuts.add(tuple(text_of([event]) for event in backend.events))
+        assert len(cuts) > 1  # the server did cut it in several ways
         assert (await home.ask(user, **saying(says))).json()["choices"][0]["message"]["content"] == says
 
 
@@ -172,7 +180,7 @@ async def test_logprobs_pass_with_their_text_and_go_with_it(vllm):
         events = await home.stream("Hello", logprobs=True, **saying(says))
         told = [e["choices"][0].get("logprobs") for e in events[:-1] if e["choices"]]
         spelled = "".join(token["token"] for one in told if one for token in one["content"])
-        assert text_of(events) == "The fox naps. My number is a secret number. It rains."
+        assert text_of(events) == filled("The fox naps. My number is {PHONE_NUMBER}. It rains.", roomy(), "en")
         assert "The fox nap" in spelled
         assert not set("0123456789") & set(spelled)
 
@@ -236,12 +244,13 @@ async def test_a_clamp_frees_the_server_and_tells_what_was_used(vllm, stream):
 async def test_a_client_that_leaves_frees_the_server(vllm, stream):
     async with house(policy=roomy("general"), backend_url=vllm.url) as home:
         ask = home.stream if stream else home.ask
+        _, before = counted(vllm)
         asking = asyncio.create_task(ask("Hello", **saying(LONG)))
-        await until(lambda: vllm.metric("vllm:num_requests_running") == 1, 10)
-        before = vllm.metric("vllm:generation_tokens_total")
+        await until(lambda: counted(vllm)[1] > before + 50, 10)
+        assert vllm.metric("vllm:num_requests_running") == 1
         asking.cancel()
         await until(lambda: vllm.metric("vllm:num_requests_running") == 0, 1)
-        assert vllm.metric("vllm:generation_tokens_total") - before < vllm.tokens(LONG)
+        assert counted(vllm)[1] - before < vllm.tokens(LONG)
         await asyncio.gather(*home.services.closing)
         (turn,) = await home.audit()
         assert turn.closed["outcome"] == "disconnected"
@@ -253,7 +262,7 @@ async def test_a_client_that_leaves_frees_the_server(vllm, stream):
     [
         ("Hello", {"model": "nobody"}, 404, "`nobody` does not exist"),
         ("뷁" * 1500, {}, 400, "maximum context length is 4096"),
-        ("Hello", {"temperature": 0.1, "top_logprobs": 99, "logprobs": True}, 400, "logprobs"),
+        ("Hello", {"temperature": 0.1, "frequency_penalty": 9}, 400, "frequency_penalty"),
     ],
 )
 async def test_the_servers_refusals_pass_with_status_and_message(vllm, user, body, status, message, stream):
@@ -301,12 +310,13 @@ async def test_an_engine_killed_in_mid_stream_ends_the_stream(doomed_vllm):
     """The last: it has a server of its own, and leaves it broken."""
     async with house(policy=roomy("general"), backend_url=doomed_vllm.url) as home:
         body = asking(["Hello"], {**saying(LONG), "stream": True})
-        events = []
+        events, killed = [], False
         async with home.client.stream("POST", "/v1/chat/completions", json=body) as response:
             async for event in events_of(response):
-                if not events:
-                    doomed_vllm.kill_engine()
                 events.append(event)
+                if text_of([event]) and not killed:
+                    doomed_vllm.kill_engine()
+                    killed = True
         text = text_of([event for event in events[:-2] if "error" not in event])
         assert "EngineCore" in events[-2]["error"]["message"]
         assert events[-1] == "[DONE]"

@@ -124,3 +124,37 @@ def chunk(content: str | None = None, finish: str | None = None, **more: Any) ->
     return json.dumps(
         {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "tiny", "choices": [choice]} | more
     )
+
+
+DONE = "[DONE]"
+HELLO = (chunk(""), chunk("Hel"), chunk("lo", "stop"), chunk(choices=[], usage={"completion_tokens": 2}))
+
+
+def says(*payloads: str, end: bool = True) -> Answer:
+    async def answer(wire: Wire) -> None:
+        await wire.head()
+        await wire.events(*payloads)
+        if end:
+            await wire.end()
+
+    return answer
+
+
+def refuses(status: int, body: bytes, kind: str = "application/json") -> Answer:
+    async def answer(wire: Wire) -> None:
+        await wire.head(status, kind)
+        if body:
+            await wire.send(body)
+        await wire.end()
+
+    return answer
+
+
+async def no_head(wire: Wire) -> None:
+    await wire.until_client_leaves()
+
+
+async def no_second_event(wire: Wire) -> None:
+    await wire.head()
+    await wire.events(chunk("Hel"))
+    await wire.until_client_leaves()

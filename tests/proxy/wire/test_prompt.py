@@ -56,8 +56,14 @@ REPLACE = {"system": {"how": "replace", "text": "Be kind."}}
         (JOIN, [system("1"), user("Hi"), system("2")], [system("Be kind.\n\n1"), user("Hi"), system("2")]),
         (
             JOIN,
-            [{"role": "system", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "name": "n"}],
-            [{"role": "system", "content": "Be kind.\n\na\nb", "name": "n"}],
+            [
+                {
+                    "role": "system",
+                    "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}],
+                    "name": "n",
+                }
+            ],
+            [system("Be kind.\n\na\nb")],
         ),
         (REPLACE, [user("Hi")], [system("Be kind."), user("Hi")]),
         (REPLACE, [system("1"), user("Hi"), developer("2")], [system("Be kind."), user("Hi")]),
@@ -111,7 +117,7 @@ def test_where_the_fold_goes(settings, sent, made):
         (
             [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "name": "n"}],
             ["one"],
-            [{"role": "user", "content": "a\nb\n\n(one)", "name": "n"}],
+            [user("a\nb\n\n(one)")],
         ),
     ],
 )  # fmt: skip
@@ -127,16 +133,41 @@ def test_notes_on_a_folded_prompt():
 def test_masked_texts_take_the_place_of_those_sent():
     parts = {"role": "user", "content": [{"type": "text", "text": "Tom"}], "name": "n"}
     made = messages(system("s"), parts, assistant("Tom!"), user("Hi"), texts={1: "a friend", 2: ""})
-    assert made == [system("s"), {**parts, "content": "a friend"}, assistant(""), user("Hi")]
+    assert made == [system("s"), user("a friend"), assistant(""), user("Hi")]
 
 
-def test_untouched_messages_are_the_clients_own():
-    parts = {"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": {"a": 1}}], "odd": None}
-    assert messages(parts, user("Yo"), settings=JOIN) == [system("Be kind."), parts, user("Yo")]
+TOLD = [{"type": "text", "text": "a", "cache_control": {"b": "c"}}, {"type": "text", "text": "d"}]
+
+
+@pytest.mark.parametrize(
+    ("sent", "made"),
+    [
+        ({"role": "user", "content": "Hi", "name": "unjudged", "odd": "unjudged"}, user("Hi")),
+        ({"role": "user", "content": TOLD, "tool_call_id": "unjudged"}, user("a\nd")),
+        ({"role": "user", "content": [{"type": "text", "text": "Hi", "refusal": "unjudged"}]}, user("Hi")),
+        ({"role": "critic", "content": "Hi", "name": "unjudged"}, {"role": "critic", "content": "Hi"}),
+        *(
+            ({"role": "assistant", "content": "Hi", name: "unjudged"}, assistant("Hi"))
+            for name in ("name", "reasoning_content", "reasoning", "refusal", "audio", "tool_calls", "function_call")
+        ),
+        ({"role": "assistant", "content": [{"type": "refusal", "refusal": "No", "text": "unjudged"}]}, assistant("No")),
+        ({"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}, assistant("")),
+        ({"role": "assistant", "tool_calls": [{"id": "c"}]}, assistant("")),
+        (
+            {"role": "tool", "content": TOLD, "tool_call_id": "c", "name": "f", "odd": "unjudged"},
+            {"role": "tool", "content": "a\nd", "tool_call_id": "c", "name": "f"},
+        ),
+        ({"role": "function", "content": "42", "name": "f"}, {"role": "function", "content": "42", "name": "f"}),
+        ({"role": "system", "content": TOLD, "name": "n"}, {"role": "system", "content": TOLD}),
+        ({"role": "developer", "content": "App.", "odd": 1}, developer("App.")),
+    ],
+)
+def test_a_message_goes_up_with_what_was_judged_of_it(sent, made):
+    assert messages(sent, user("Yo")) == [made, user("Yo")]
 
 
 BOUNDS = {"temperature": {"min": 0.1, "max": 0.7, "default": 0.2}, "top_p": {"max": 0.9}, "max_tokens": 100}
-PLAIN = {"temperature": 0.2, "max_tokens": 100}  # what those bounds make of a request without settings
+PLAIN = {"temperature": 0.2, "top_p": 0.9, "max_tokens": 100}  # what those bounds make of a request without settings
 
 
 @pytest.mark.parametrize(
@@ -149,11 +180,11 @@ PLAIN = {"temperature": 0.2, "max_tokens": 100}  # what those bounds make of a r
         (BOUNDS, {"temperature": 0}, {**PLAIN, "temperature": 0.1}),
         (BOUNDS, {"temperature": 0.5}, {**PLAIN, "temperature": 0.5}),
         (BOUNDS, {"temperature": 1.5}, {**PLAIN, "temperature": 0.7}),
-        (BOUNDS, {"top_p": 0.95}, {**PLAIN, "top_p": 0.9}),
+        (BOUNDS, {"top_p": 0.95}, PLAIN),
         (BOUNDS, {"top_p": 0.5}, {**PLAIN, "top_p": 0.5}),
         (BOUNDS, {"max_tokens": 50}, {**PLAIN, "max_tokens": 50}),
         (BOUNDS, {"max_tokens": 500}, PLAIN),
-        (BOUNDS, {"max_completion_tokens": 500}, {"temperature": 0.2, "max_completion_tokens": 100}),
+        (BOUNDS, {"max_completion_tokens": 500}, {"temperature": 0.2, "top_p": 0.9, "max_completion_tokens": 100}),
         (BOUNDS, {"max_completion_tokens": 50, "max_tokens": 500}, {**PLAIN, "max_completion_tokens": 50}),
         ({"temperature": {"max": 0.7, "default": 2.0}}, {}, {"temperature": 0.7}),
         ({"temperature": {"min": 0.0}}, {}, {}),
@@ -194,7 +225,13 @@ def test_the_backend_always_streams_and_tells_usage(knows, sent, options, stream
 
 def test_unknown_fields_pass():
     asked = body(settings=BOUNDS, priority=3, vllm_xargs={"a": [1]}, stop=["x"], model="m", user=None)
-    assert (asked["priority"], asked["vllm_xargs"], asked["stop"], asked["model"], asked["user"]) == (3, {"a": [1]}, ["x"], "m", None)
+    assert (asked["priority"], asked["vllm_xargs"], asked["stop"], asked["model"], asked["user"]) == (
+        3,
+        {"a": [1]},
+        ["x"],
+        "m",
+        None,
+    )
 
 
 @pytest.mark.parametrize("model", ["gemma-2", "llama-3"])

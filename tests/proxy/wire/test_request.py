@@ -62,6 +62,9 @@ def test_the_talk_is_without_the_apps_instructions():
             for name, value in {
                 "tools": [{"type": "function"}], "functions": [{"name": "f"}], "prompt_logprobs": 1, "echo": True,
                 "chat_template": "{{ messages }}", "audio": {"voice": "x"}, "prompt_token_ids": [1], "prompt_embeds": "x",
+                "prompt": "x", "input": "x", "documents": [{"text": "x"}], "chat_template_kwargs": {"a": 1},
+                "prediction": {"content": "x"}, "return_token_ids": True, "top_logprobs": 2,
+                "logits_processors": ["x"], "web_search_options": {"a": 1},
             }.items()
         ),
         *(
@@ -73,6 +76,12 @@ def test_the_talk_is_without_the_apps_instructions():
                 ("top_p", []), ("repetition_penalty", "1"), ("response_format", "json"),
             ]
         ),
+        ({"top_logprobs": -1}, "top_logprobs", "unsupported_parameter"),
+        ({"best_of": 2}, "best_of", "unsupported_value"),
+        ({"best_of": "2"}, "best_of", "unsupported_value"),
+        *(({"stop": stop}, "stop", "invalid_type") for stop in (3, True, {"a": "b"}, [3], ["x", None])),
+        *(({name: most}, name, "invalid_value") for name in ("max_tokens", "max_completion_tokens") for most in (0, -1)),
+        *(({"metadata": {"session_id": name}}, "metadata.session_id", "invalid_type") for name in (3, False, ["tom"], {})),
         ({"n": 0}, "n", "unsupported_value"),
         ({"n": 2}, "n", "unsupported_value"),
         ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_value"),
@@ -107,11 +116,40 @@ def test_what_is_refused_is_named(fields, param, code):
         {"tools": [], "functions": None, "echo": False, "n": 1, "modalities": ["text"]},
         {"response_format": {"type": "text"}, "stream": None, "max_tokens": None, "temperature": 1, "top_p": 0.5},
         {"vllm_xargs": {"a": [1]}, "priority": 3, "unheard_of": {"of": None}, "stop": ["x"], "logprobs": True},
+        {"documents": [], "chat_template_kwargs": {}, "top_logprobs": 0, "best_of": 1, "return_token_ids": False},
+        {"stop": "x", "max_tokens": 1, "max_completion_tokens": 1, "metadata": {"session_id": None}, "user": "u"},
+        {"stop": None, "best_of": None, "metadata": {"a": ["b"]}},
     ],
 )
 def test_the_rest_is_kept_as_it_came(fields):
     data = raw(**fields)
     assert request(**fields).body == orjson.loads(data)
+
+
+LONG = "x" * 32_000
+
+
+@pytest.mark.parametrize(
+    ("messages", "param"),
+    [
+        ([{"role": "user", "content": LONG}], None),
+        ([{"role": "user", "content": LONG + "x"}], "messages[0]"),
+        ([{"role": "system", "content": LONG + "x"}, {"role": "assistant", "content": LONG + "x"}], None),
+        ([{"role": "user", "content": "a"}, {"role": "tool", "content": LONG + "x"}], "messages[1]"),
+        ([{"role": "critic", "content": LONG + "x"}], "messages[0]"),
+        ([{"role": "user", "content": [{"type": "text", "text": LONG}, {"type": "text", "text": "x"}]}], "messages[0]"),
+        ([{"role": "user", "content": LONG}] * 12 + [{"role": "assistant", "content": LONG[:16_000]}], None),
+        ([{"role": "user", "content": LONG}] * 12 + [{"role": "assistant", "content": LONG[:16_001]}], "messages"),
+        ([{"role": "system", "content": "x" * 400_001}], "messages"),
+    ],
+)  # fmt: skip
+def test_messages_have_a_length(messages, param):
+    if param is None:
+        assert len(request(*messages).messages) == len(messages)
+    else:
+        fault = refusal(raw(*messages))
+        assert (fault.param, fault.code) == (param, "message_too_long")
+        assert f"`{param}`" in str(fault)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +169,9 @@ def test_the_rest_is_kept_as_it_came(fields):
         raw(temperature="Zebra"),
         raw(response_format={"type": "Zebra"}),
         raw(modalities=["Zebra"]),
+        raw(stop=[["Zebra"]]),
+        raw(metadata={"session_id": ["Zebra"]}),
+        raw({"role": "user", "content": "Zebra" * 9_000}),
     ],
 )
 def test_a_refusal_repeats_no_text(data):
@@ -164,7 +205,13 @@ def test_who_wants_usage(fields, usage, running):
 
 @pytest.mark.parametrize(
     ("metadata", "session"),
-    [(None, None), ({}, None), ({"session_id": ""}, None), ({"session_id": 3}, None), ({"session_id": "tom"}, "tom")],
+    [
+        (None, None),
+        ({}, None),
+        ({"session_id": ""}, None),
+        ({"session_id": None}, None),
+        ({"session_id": "tom"}, "tom"),
+    ],
 )
 def test_the_session_in_the_metadata(metadata, session):
     assert request(metadata=metadata).session == session

@@ -1,0 +1,253 @@
+"""The backend for vLLM, TGI and their like, against servers that refuse, fail, hang and break in every known way."""
+
+import asyncio
+import socket
+import time
+
+import pytest
+from connected import BODY, collect, connected, fault_of
+from fake_upstream import DONE, Answer, Wire, chunk, no_head, no_second_event, refuses, says
+
+from proxy.backends.openai import OpenAIBackend
+from proxy.turn import Delta
+
+ERRORS = [
+    pytest.param(
+        404,
+        b'{"error":{"message":"The model `x` does not exist.","type":"NotFoundError","param":"model","code":404}}',
+        ("The model `x` does not exist.", "NotFoundError", "model", None),
+        id="vllm",
+    ),
+    pytest.param(
+        400,
+        b"{\"error\":{\"message\":\"1 validation error:\\n  {'loc': 'body.messages', 'msg': 'bad', "
+        b'\'input\': \'the child said pizzicato\'}","type":"Bad Request","code":400}}',
+        ("1 validation error:\n  {'loc': 'body.messages', 'msg': 'bad'}", "Bad Request", None, None),
+        id="vllm repeats the input",
+    ),
+    pytest.param(
+        400,
+        b'{"object":"error","message":"too long","type":"BadRequestError","param":null,"code":"context_length"}',
+        ("too long", "BadRequestError", None, "context_length"),
+        id="vllm, formerly",
+    ),
+    pytest.param(429, b'{"error":"Slow down"}', ("Slow down", "upstream_error", None, None), id="error as a string"),
+    pytest.param(
+        422,
+        b'{"error":"Input validation error","error_type":"validation"}',
+        ("Input validation error", "validation", None, None),
+        id="tgi",
+    ),
+    pytest.param(
+        405,
+        b'{"detail":"Method Not Allowed"}',
+        ("The model server answered 405. Method Not Allowed", "upstream_error", None, None),
+        id="fastapi",
+    ),
+    pytest.param(
+        422,
+        b'{"detail":[{"loc":["body","n"],"msg":"bad","input":"the child said pizzicato"}]}',
+        ("The model server answered 422. ['body', 'n']: bad", "upstream_error", None, None),
+        id="fastapi's validation",
+    ),
+    pytest.param(
+        413,
+        b"length limit exceeded",
+        ("The model server answered 413. length limit exceeded", "upstream_error", None, None),
+        id="plain text",
+    ),
+    pytest.param(
+        502,
+        b"<html><h1>502 Bad Gateway</h1></html>",
+        ("The model server answered 502.", "upstream_error", None, None),
+        id="html",
+    ),
+    pytest.param(503, b"", ("The model server answered 503.", "upstream_error", None, None), id="nothing"),
+    pytest.param(500, b"[1]", ("The model server answered 500.", "upstream_error", None, None), id="a list"),
+    pytest.param(500, b"\xff", ("The model server answered 500. \ufffd", "upstream_error", None, None), id="bytes"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "expected"), ERRORS)
+async def test_an_error_is_passed_on(
+    status: int, body: bytes, expected: tuple[str, str, str | None, str | None]
+) -> None:
+    async with connected(refuses(status, body)) as (backend, _):
+        fault = await fault_of(collect(backend))
+    message, kind, param, code = expected
+    assert fault.status == status
+    assert fault.error == {"message": message, "type": kind, "param": param, "code": code}
+
+
+@pytest.mark.parametrize(("status", "body"), [(401, b""), (401, b'{"error":"Unauthorized"}'), (403, b"no")])
+async def test_a_refused_key_is_our_fault_not_the_clients(status: int, body: bytes) -> None:
+    async with connected(refuses(status, body), {"/v1/models": (status, body)}) as (backend, _):
+        for work in (collect(backend), backend.models()):
+            fault = await fault_of(work)
+            assert (fault.status, fault.error["code"]) == (502, "backend_unauthorized")
+            assert "KINDRAIL_BACKEND_API_KEY" in str(fault)
+
+
+async def test_of_an_errors_body_only_the_beginning_is_read() -> None:
+    async def answer(wire: Wire) -> None:
+        await wire.head(500, "text/plain")
+        await wire.send(b"x" * 70_000)
+        await wire.until_client_leaves()
+
+    async with connected(answer) as (backend, _):
+        began = time.monotonic()
+        fault = await fault_of(collect(backend))
+        assert time.monotonic() - began < 2
+    assert len(str(fault)) < 1100
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(refuses(307, b"", "text/html"), id="a redirect"),
+        pytest.param(refuses(200, b"<html>welcome</html>", "text/html"), id="another kind of server"),
+        pytest.param(refuses(200, b'{"choices":[]}'), id="a server that does not stream"),
+    ],
+)
+async def test_what_is_no_stream_is_refused(answer: Answer) -> None:
+    async with connected(answer) as (backend, _):
+        fault = await fault_of(collect(backend))
+    assert (fault.status, fault.error["code"]) == (502, "backend_bad_answer")
+    assert "KINDRAIL_BACKEND_URL" in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("payload", "status", "message"),
+    [
+        (
+            '{"error": {"message": "EngineCore died", "type": "InternalServerError", "code": 500}}',
+            500,
+            "EngineCore died",
+        ),
+        ('{"error":{"message":"too many tokens","http_status_code":422}}', 422, "too many tokens"),
+        ('{"error":"Request failed","error_type":"generation"}', 502, "Request failed"),
+        ('{"object":"error","message":"out of memory","code":503}', 503, "out of memory"),
+        ('{"error":{"message":"odd","code":200}}', 502, "odd"),
+        ('{"choices": [{"delta": {"content": "pizzicato', 502, "not a JSON object"),
+        ('["pizzicato"]', 502, "not a JSON object"),
+        ("pizzicato", 502, "not a JSON object"),
+        ('{"choices":["pizzicato"]}', 502, "not a list of objects"),
+        ('{"choices":{"pizzicato":1}}', 502, "not a list of objects"),
+    ],
+)
+@pytest.mark.parametrize("before", [(), (chunk("Hel"),)], ids=["at once", "in the middle"])
+async def test_an_error_inside_the_stream(payload: str, status: int, message: str, before: tuple[str, ...]) -> None:
+    async with connected(says(*before, payload, DONE)) as (backend, _):
+        deltas: list[Delta] = []
+
+        async def read() -> None:
+            async for delta in backend.stream(BODY):
+                deltas.append(delta)
+
+        fault = await fault_of(read())
+    assert fault.status == status
+    assert message in str(fault)
+    assert len(deltas) == len(before)
+
+
+async def test_an_event_without_end_is_refused() -> None:
+    async def answer(wire: Wire) -> None:
+        await wire.head()
+        while True:
+            await wire.send(b"data: " + b"x" * 100_000)
+
+    async with connected(answer) as (backend, _):
+        assert (await fault_of(collect(backend))).error["code"] == "backend_bad_answer"
+
+
+async def closes(wire: Wire) -> None:
+    await wire.head()
+    await wire.events(chunk("Hel"))
+    await wire.end()
+
+
+async def breaks(wire: Wire) -> None:
+    await wire.head()
+    await wire.events(chunk("Hel"))
+    wire.drop()
+
+
+async def closes_unasked(wire: Wire) -> None:
+    wire.drop()
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [(closes, "backend_closed"), (breaks, "backend_closed"), (closes_unasked, "backend_unreachable")],
+)
+async def test_an_answer_that_breaks_off(answer: Answer, code: str) -> None:
+    async with connected(answer) as (backend, _):
+        fault = await fault_of(collect(backend))
+    assert (fault.status, fault.error["code"]) == (502, code)
+
+
+async def no_event(wire: Wire) -> None:
+    await wire.head()
+    await wire.until_client_leaves()
+
+
+async def only_comments(wire: Wire) -> None:
+    await wire.head()
+    while True:
+        await wire.send(b": keep-alive\n\n")
+        await asyncio.sleep(0.02)
+
+
+async def comments_after_the_first_event(wire: Wire) -> None:
+    await wire.head()
+    await wire.events(chunk("Hel"))
+    while True:
+        await wire.send(b": keep-alive\n\n")
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (no_head, "sent nothing within 0.2 s"),
+        (no_event, "sent nothing within 0.2 s"),
+        (only_comments, "sent nothing within 0.2 s"),
+        (no_second_event, "fell silent for 0.3 s"),
+        (comments_after_the_first_event, "fell silent for 0.3 s"),
+    ],
+)
+async def test_a_silent_server_is_left(answer: Answer, message: str) -> None:
+    async with connected(answer, first_event=0.2, between_events=0.3) as (backend, _):
+        began = time.monotonic()
+        fault = await fault_of(collect(backend))
+        assert time.monotonic() - began < 1
+    assert (fault.status, fault.error["code"]) == (504, "backend_timeout")
+    assert message in str(fault)
+
+
+async def test_a_port_where_nobody_listens() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        backend = OpenAIBackend(f"http://127.0.0.1:{closed.getsockname()[1]}")
+        for work in (collect(backend), backend.models()):
+            fault = await fault_of(work)
+            assert (fault.status, fault.error["code"]) == (502, "backend_unreachable")
+        assert await backend.knows() == frozenset()
+        await backend.close()
+
+
+async def test_a_server_that_accepts_no_connection() -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        waiting = [socket.socket() for _ in range(4)]
+        for client in waiting:
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        backend = OpenAIBackend(f"http://127.0.0.1:{full.getsockname()[1]}", connect=0.2)
+        fault = await fault_of(collect(backend))
+        await backend.close()
+        for client in waiting:
+            client.close()
+    assert (fault.status, fault.error["code"]) == (504, "backend_timeout")
+    assert "accepted no connection" in str(fault)

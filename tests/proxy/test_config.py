@@ -1,0 +1,139 @@
+"""The configuration: which source wins, and what its faults say (and never say)."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from proxy.config import SHIPPED_POLICIES, Config, ConfigFault, load_config
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "kindrail.yaml"
+
+
+def fault(file=None, environment=None, **given):
+    with pytest.raises(ConfigFault) as caught:
+        load_config(file, environment or {}, **given)
+    assert caught.value.__cause__ is None
+    return str(caught.value)
+
+
+def test_the_defaults_are_safe_and_need_nothing():
+    config = load_config(environment={})
+    assert (config.host, config.port, config.admin_port) == ("127.0.0.1", 8080, None)
+    assert (config.backend_url, config.redis_url, config.secret_file) == ("", "", None)
+    assert (config.policies, config.policy, config.data) == (SHIPPED_POLICIES, "kids-buddy", Path(".kindrail"))
+    assert (SHIPPED_POLICIES / "kids-buddy.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("in_file", "environment", "given", "port"),
+    [
+        ("", {}, {}, 8080),
+        ("port: 1", {}, {}, 1),
+        ("port: 1", {"KINDRAIL_PORT": "2"}, {}, 2),
+        ("port: 1", {"KINDRAIL_PORT": ""}, {}, 1),
+        ("port: 1", {"PORT": "2", "kindrail_port": "2"}, {}, 1),
+        ("port: 1", {"KINDRAIL_PORT": "2"}, {"port": 3}, 3),
+        ("port: 1", {"KINDRAIL_PORT": "2"}, {"port": None}, 2),
+        ("port: 1", {}, {"port": 0}, 0),
+    ],
+)
+def test_the_command_line_wins_over_the_environment_over_the_file(file, in_file, environment, given, port):
+    file.write_text(f"policy: general\n{in_file}\n")
+    config = load_config(file, environment, **given)
+    assert (config.port, config.policy) == (port, "general")
+
+
+def test_the_command_line_can_empty_a_setting():
+    environment = {"KINDRAIL_BACKEND_URL": "http://127.0.0.1:8000"}
+    assert load_config(environment=environment, backend_url="").backend_url == ""
+
+
+def test_every_setting_may_come_from_either_source(file):
+    settings = {
+        "backend_url": "http://127.0.0.1:8000", "backend_api_key": "k", "redis_url": "redis://r", "policies": "p",
+        "policy": "general", "host": "::1", "port": "1", "admin_port": "2", "data": "d", "secret_file": "s",
+        "max_body": "2048", "connect_timeout": "400ms", "first_token_timeout": "2m", "between_tokens_timeout": "1.5s",
+        "keep_alive": "1h",
+    }  # fmt: skip
+    assert set(settings) == set(Config.model_fields)
+    file.write_text("".join(f"{name}: {value}\n" for name, value in settings.items()))
+    config = load_config(file, {})
+    assert config == load_config(environment={f"KINDRAIL_{name.upper()}": value for name, value in settings.items()})
+    assert (config.policies, config.secret_file, config.admin_port) == (Path("p"), Path("s"), 2)
+    assert (config.connect_timeout, config.first_token_timeout) == (0.4, 120)
+    assert (config.between_tokens_timeout, config.keep_alive) == (1.5, 3600)
+
+
+@pytest.mark.parametrize(
+    ("in_file", "environment", "given", "messages"),
+    [
+        ("prot: 1", {}, {}, ["{file}: prot: Extra inputs are not permitted"]),
+        ("port: many", {}, {}, ["{file}: port: Input should be a valid integer"]),
+        ("port: 1", {"KINDRAIL_PORT": "70000"}, {}, ["KINDRAIL_PORT: Input should be less than or equal to 65535"]),
+        ("port: 1", {"KINDRAIL_PORT": "2"}, {"port": -1}, ["--port: Input should be greater than or equal to 0"]),
+        ("", {}, {"admin_port": "x"}, ["--admin-port: Input should be a valid integer"]),
+        ("max_body: 10", {}, {}, ["{file}: max_body: Input should be greater than or equal to 1024"]),
+        ("", {"KINDRAIL_KEEP_ALIVE": "15"}, {}, ["KINDRAIL_KEEP_ALIVE: ", "a number with its unit: 400ms, 30s, 15m"]),
+        ("keep_alive: -1s", {}, {}, ["{file}: keep_alive: "]),
+        ("keep_alive: [1s]", {}, {}, ["{file}: keep_alive: "]),
+        ("port: x\nmax_body: y", {"KINDRAIL_KEEP_ALIVE": "z"}, {"host": 3}, ["{file}: port", "{file}: max_body", "KINDRAIL_KEEP_ALIVE", "--host"]),
+        ("- port", {}, {}, ["{file}: must be a mapping of settings"]),
+        ("", {}, {}, ["{file}: must be a mapping of settings"]),
+        ("policy: general\nport: @1", {}, {}, ["{file}: not YAML", "(line 2, column 7)"]),
+    ],
+)  # fmt: skip
+def test_a_fault_names_the_setting_and_its_source(file, in_file, environment, given, messages):
+    file.write_text(in_file or ("" if not environment and not given else "policy: general"))
+    text = fault(file, environment, **given)
+    for message in messages:
+        assert message.format(file=file) in text
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_a_file_that_cannot_be_read_is_named(file, content):
+    if content is not None:
+        file.write_bytes(content)
+    assert fault(file).startswith(f"{file}: ")
+
+
+SECRET = "s3cret"
+
+
+@pytest.mark.parametrize(
+    "in_file",
+    [
+        "backend_api_key: [s3cret]",
+        "redis_url: {redis: s3cret}",
+        "backend_api_key: s3cret\nport: s3cret",
+        'backend_api_key: "s3cret\nport: 1',
+        "backend_api_key: s3cret: s3cret",
+        "redis_url: @redis://:s3cret@host",
+        "backend_api_key: 's3cret' s3cret",
+        "backend_api_key: *s3cret",
+    ],
+)
+def test_a_fault_never_shows_a_secret(file, in_file):
+    file.write_text(in_file)
+    text = fault(file)
+    assert SECRET not in text
+    assert str(file) in text
+
+
+def test_the_configuration_never_shows_a_secret():
+    config = load_config(environment={"KINDRAIL_BACKEND_API_KEY": SECRET, "KINDRAIL_REDIS_URL": f"redis://:{SECRET}@r"})
+    assert (config.backend_api_key, config.redis_url) == (SECRET, f"redis://:{SECRET}@r")
+    assert SECRET not in f"{config} {config!r}"
+
+
+def test_it_stays_as_it_is():
+    config = load_config(environment={})
+    with pytest.raises(ValidationError):
+        config.port = 1
+
+
+def test_every_setting_is_described():
+    assert [name for name, field in Config.model_fields.items() if not field.description] == []
