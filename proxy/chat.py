@@ -80,6 +80,7 @@ class Exchange:
         self._usage: Usage | None = None
         self._ended_as: str | None = None  # the finish reason
         self._unrecorded = False
+        self._is_open = False
         self._closed = False
         self._skeleton = Skeleton(self.turn, request.model)
 
@@ -233,6 +234,7 @@ class Exchange:
         pipe = self._on.store.pipe()
         self._on.audit.opened(pipe, self._opened(), self._on.policy.keep)
         self._on.sessions.latch(pipe, self._session, self._line.turn.state, self._on.policy.keep.sessions)
+        self._is_open = True
         try:
             await self._on.store.run(pipe)
         except StoreDown as fault:
@@ -266,6 +268,8 @@ class Exchange:
         pipe = on.store.pipe()
         begun = self._talk.prefill.text if self._talk.prefill else ""
         transcript = [*self._talk.said(), ("assistant", begun + self._answer.sent)]
+        if not self._is_open:  # the client left, or something failed, while the user's side was judged
+            on.audit.opened(pipe, self._opened(), keep)
         on.sessions.commit(pipe, self._session, self._line.turn.state, transcript, keep.sessions)
         on.audit.closed(pipe, self._record(outcome), self._touched_texts(), keep)
         try:

@@ -134,23 +134,26 @@ class Line:
             key = self._memo_key(heard, before)
             spans = self._memo.get(key)
             if spans is None:
-                spans = await self._spans(heard, number)
-                if spans is not None:
+                spans, sound = await self._spans(heard, number)
+                if spans is not None and sound:
                     self._memo.put(key, spans)
             texts.append(_UNREAD if spans is None else self.redacted(heard.text, spans, self._language(heard.text)))
             before = heard.text
         return texts
 
-    async def _spans(self, heard: Heard, number: int) -> tuple[Span, ...] | None:
-        """What the model may not read of an earlier message; None if that cannot be told and the policy is closed."""
+    async def _spans(self, heard: Heard, number: int) -> tuple[tuple[Span, ...] | None, bool]:
+        """What the model may not read of an earlier message, and whether every rail answered.
+
+        None if one did not and the policy is closed.
+        """
         segment = Segment(heard.role, heard.text, self.turn, last=True)
         asked = [await self._ask(bound, segment) for bound in self.policy.rails if _enforced(bound, heard.role)]
-        for one in asked:
-            if one.broken:
-                self._record(one, segment, number, 0, won=self.policy.when_broken == "closed")
-        if any(one.broken for one in asked) and self.policy.when_broken == "closed":
-            return None
-        return merge([one.verdict for one in asked]).spans
+        broken = [one for one in asked if one.broken]
+        closed = self.policy.when_broken == "closed"
+        for one in broken:
+            self._record(one, segment, number, 0, won=closed)
+        spans = None if broken and closed else merge([one.verdict for one in asked]).spans
+        return spans, not broken
 
     def say(self, key: str) -> str:
         """The policy's line of this key in the turn's language, the next of its variants."""

@@ -86,6 +86,9 @@ async def test_what_a_broken_rail_let_by_is_judged_again(when_broken, caplog):
         rail.broken = True
         await home.say("my mail is zorro@mail.com", assistant("Hi there."), "tell me of the moon")
         assert "zorro" not in json.dumps(model.asked) or when_broken == "open"
+        rail.broken, asked = False, len(model.asked)
+        await home.say("my mail is zorro@mail.com", assistant("Hi there."), "tell me of the sun")
+        assert "zorro" not in json.dumps(model.asked[asked:])  # nor is what history let by
         page = (await home.client.get("/metrics")).text
         assert 'kindrail_broken_rails_total{how="RuntimeError",policy="kids-buddy@1",rail="hide-private"}' in page
     assert "Quixley" not in caplog.text
@@ -119,6 +122,7 @@ async def test_a_client_that_leaves_while_it_is_judged_leaves_a_record():
                 break
             await asyncio.sleep(0.01)
         assert [entry.closed["outcome"] for entry in entries] == ["disconnected"]
+        assert entries[0].opened is not None
 
 
 async def test_an_unrecorded_crisis_is_told_to_the_operator(monkeypatch, caplog):
