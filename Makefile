@@ -21,8 +21,8 @@ check: .venv/dev.stamp          ## format, lint, types, shipped policies with th
 test-nightly: .venv/dev.stamp   ## the property tests with 20,000 examples each
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest -m "" -k property --timeout 3600
 
-test-real: .venv/dev.stamp      ## against a real vLLM on this machine (see docs/testing.md)
-	$(BIN)/python -m pytest -rs -m real --timeout 600
+test-real: .venv/dev.stamp      ## a real vLLM on this machine, and real clients (see docs/testing.md)
+	$(BIN)/python -m pytest -rs -m "real or clients" --timeout 600
 
 test-compose: .venv/dev.stamp   ## the compose stack on a real Docker engine (see docs/testing.md)
 	$(BIN)/python -m pytest -rs -m compose --timeout 1800
@@ -30,6 +30,7 @@ test-compose: .venv/dev.stamp   ## the compose stack on a real Docker engine (se
 lock:                           ## names, versions and hashes, no index address
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -o requirements.txt -q
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c requirements.txt -o requirements-dev.txt -q
+	cd tests/clients && for f in *.in; do uv pip compile $$f --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -o $${f%.in}.txt -q; done
 
 clean:
 	rm -rf .venv .kindrail *.egg-info

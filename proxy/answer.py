@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from proxy.line import Heard, Judged, Line, length_alone
-from proxy.segments import Cut, Segmenter
+from proxy.segments import CALL_BEGINS, Cut, Segmenter
 from proxy.turn import Segment, Turn
 
 _REBUILD = 24  # messages of the transcript from which a lost state is rebuilt
@@ -22,6 +22,19 @@ class Piece:
     text: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Structured:
+    """What came of a piece of JSON that the model wrote: a document, or the call of a tool."""
+
+    text: str | None  # as it may leave: the same string where nothing changed; None: blocked
+    stored: str  # as it may be stored
+    say: str = ""  # blocked: the key of the house line that the rail asks for
+    ends: bool = False
+
+
+JudgeCall = Callable[[Line, str], Awaitable[Structured]]
+
+
 class Answer:
     """One answer on its way out. `feed` it the model's text as it comes; the pieces it returns are settled, in order,
     without a hole.
@@ -30,8 +43,10 @@ class Answer:
     has none.
     """
 
-    def __init__(self, line: Line, prefilled: str = "") -> None:
+    def __init__(self, line: Line, prefilled: str = "", judge_call: JudgeCall | None = None) -> None:
+        """`prefilled`: what the app began of it; `judge_call` judges a tool call that stands in the text."""
         self._line = line
+        self._judge_call = judge_call
         self._segmenter = Segmenter(line.policy.hold, line.policy.hold_max)
         self._raw = prefilled  # what the model said before the segment at hand
         self._own = len(prefilled)  # where the model's own text begins in it
@@ -53,10 +68,11 @@ class Answer:
                 break
         return pieces
 
-    async def finish(self, cut_off: bool = False) -> list[Piece]:
+    async def finish(self, cut_off: bool = False, alone: bool = True) -> list[Piece]:
         """The model has nothing more to say: judges the rest.
 
-        `cut_off`: it stopped at its token limit, perhaps within a word.
+        `cut_off`: it stopped at its token limit, perhaps within a word. `alone`: nothing stands beside the text, so
+        that it may not be empty.
         """
         pieces: list[Piece] = []
         if self.ended:
@@ -67,18 +83,28 @@ class Answer:
         if not self.ended and self.sent and self._done < total:
             pieces.append(Piece(self._done, total, None))  # white space at the very end
             self._leave(self._raw[self._own + self._done :])
-        if not self.sent.strip() and (self._touched or self._line.policy.audience == "child"):
+        if alone and not self.sent.strip() and (self._touched or self._line.policy.audience == "child"):
             pieces.append(Piece(total, total, self._leave(self._line.say("fallback"))))
         return pieces
 
     async def replay(self, text: str) -> None:
         """Lets the shape rails see an answer of the past, so that they remember it."""
         for cut in [*self._segmenter.feed(text), *self._segmenter.finish()]:
-            await self._line.shape(self._segment(cut), 0)
+            if cut.ending != "call":
+                await self._line.shape(self._segment(cut), 0)
             self._raw += cut.text
             self.sent += cut.text
 
+    def say_once(self, key: str) -> str:
+        """The house line of this key, or nothing if this answer has it already."""
+        if not key or key in self._said:
+            return ""
+        self._said.add(key)
+        return self._line.say(key)
+
     async def _judge(self, cut: Cut) -> list[Piece]:
+        if self._judge_call and (cut.ending == "call" or cut.text.lstrip().startswith(CALL_BEGINS)):
+            return await self._call(cut, self._judge_call)
         segment = self._segment(cut)
         start = len(self._raw) - self._own
         judged = await self._line.content(segment, 0, start)
@@ -87,7 +113,17 @@ class Answer:
         text, shape_ends = await self._shape(segment, text, start, house=judged.winner is not None)
         ends = ends or shape_ends
         self._raw += cut.text
-        return self._settle(cut, text, ends, judged)
+        return self._settle(cut, text, ends, _stored(text.strip(), cut, judged))
+
+    async def _call(self, cut: Cut, judge_call: JudgeCall) -> list[Piece]:
+        """A tool call in the text: whole, or a house line in its place."""
+        found = await judge_call(self._line, cut.text)
+        self.masked.append(found.stored)
+        self._raw += cut.text
+        if found.text is None:
+            text = self.say_once(found.say or "fallback")
+            return self._settle(cut, text, found.ends, text)
+        return self._settle(cut, found.text, found.ends, found.stored.strip())
 
     async def _shape(self, segment: Segment, text: str, start: int, house: bool) -> tuple[str, bool]:
         """The merged text after the shape rails, which judge it sentence by sentence, however much of it was held."""
@@ -115,13 +151,9 @@ class Answer:
         effect = judged.effect
         if judged.winner is None:
             return self._line.redacted(cut.text, effect.spans, self._line.turn.language), False
-        key = judged.winner.say
-        if not key or key in self._said:
-            return "", effect.ends  # a house line is said once in an answer
-        self._said.add(key)
-        return self._line.say(key), effect.ends
+        return self.say_once(judged.winner.say), effect.ends
 
-    def _settle(self, cut: Cut, text: str, ends: bool, judged: Judged) -> list[Piece]:
+    def _settle(self, cut: Cut, text: str, ends: bool, stored: str) -> list[Piece]:
         """The piece that leaves for this cut, and the line that must stand where nothing would."""
         start, self._done = self._done, len(self._raw.rstrip()) - self._own
         self._done = max(start, self._done)
@@ -129,14 +161,14 @@ class Answer:
         lead = raw[: len(raw) - len(raw.lstrip())]
         self.ended = ends
         if text == cut.text and not ends and (self.sent or not self._touched):
-            self._leave(raw, lead + judged.masked.strip())
+            self._leave(raw, lead + stored)
             self._open = cut.ending in _OPEN_ENDINGS
             return [Piece(start, self._done, None)] if raw else []
         self._touched = True
         out = text.strip()
         if out:
             lead = lead if self.sent else ""
-            self._leave(lead + out, lead + _stored(out, cut, judged))
+            self._leave(lead + out, lead + stored)
             self._open = cut.ending in _OPEN_ENDINGS
             out = lead + out
         return [Piece(start, self._done, out + self._close() if ends else out)]

@@ -40,6 +40,7 @@ class Opened:
     at: float  # unix seconds
     route: str
     stream: bool
+    key: str = ""  # the id of the API key; empty: the door was open
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,30 +8,35 @@ between, the turn is closed once.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from secrets import token_hex
+from dataclasses import replace
 from typing import Any
 
-from proxy.answer import Answer, rebuild
-from proxy.audit import Closed, Opened, Text, VerdictRecord
+from proxy.answer import rebuild
+from proxy.audit import Text
+from proxy.call import Call, Conversation
+from proxy.limits import Limited
 from proxy.line import Finding, Heard, Hearing, Line
-from proxy.reply import Reply
+from proxy.record import Outcome, Record
+from proxy.reply import Fault, Reply
 from proxy.services import Services
 from proxy.store import StoreDown
-from proxy.turn import Act, BackendFault, Delta, Turn, guess_language
-from proxy.wire.events import NO_USAGE, Skeleton, Usage, admitted, estimated, told_usage
-from proxy.wire.outbox import Outbox
-from proxy.wire.prompt import upstream_body
-from proxy.wire.request import ChatRequest, Message
-
-log = logging.getLogger("kindrail.chat")
+from proxy.turn import Act, Ask, BackendFault, Delta, Turn, guess_language
+from proxy.voice import Order, Voice
+from proxy.wire.completions import TextRequest
+from proxy.wire.events import index_of, split
+from proxy.wire.messages import Message
+from proxy.wire.prompt import settled, storable, upstream_body
+from proxy.wire.request import ChatRequest, is_json
+from proxy.wire.sieve import Sieve
+from proxy.wire.skeleton import Skeleton
+from proxy.wire.usage import NO_USAGE, Tally, Usage
 
 _LANGUAGE = ":language"  # the state's key for the session's language; no rail id has a colon
-_STORE_DOWN: tuple[int, dict[str, Any]] = (
+_REFUSED = "refused"
+STORE_DOWN = Fault(
     503,
     {
         "message": "The audit store does not answer, and no turn passes unrecorded. Try again in a moment.",
@@ -42,57 +47,32 @@ _STORE_DOWN: tuple[int, dict[str, Any]] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """A request's messages as the line takes them: answered before, not answered yet, and an answer the app began."""
-
-    earlier: tuple[Message, ...]
-    open: tuple[Message, ...]
-    prefill: Message | None
-
-    @classmethod
-    def of(cls, request: ChatRequest) -> Conversation:
-        talk = request.talk()
-        prefill = talk.pop() if talk and talk[-1].role == "assistant" else None
-        answered = max((at for at, message in enumerate(talk) if message.role == "assistant"), default=-1) + 1
-        return cls(tuple(talk[:answered]), tuple(talk[answered:]), prefill)
-
-    def said(self) -> list[tuple[str, str]]:
-        """What was said, as roles and texts, up to the answer that is still to come."""
-        return [(str(message.role), message.text) for message in (*self.earlier, *self.open)]
-
-
 class Exchange:
-    """One request and its answer: `run` does it all."""
+    """One request and its answer: `run` does it all. Raises `BadName` for a conversation's name that cannot be one."""
 
-    def __init__(self, services: Services, request: ChatRequest, named: str | None) -> None:
+    def __init__(self, services: Services, call: Call, request: ChatRequest | TextRequest) -> None:
         self._on = services
+        self._call = call
         self._request = request
         self._talk = Conversation.of(request)
-        self._named = named
-        self._begun = time.perf_counter()
-        self._seen: dict[str, float] = {}  # milestone -> milliseconds since the turn began
-        self._session = services.sessions.fresh(named)
-        self._line = Line(services.policy, Turn(token_hex(12), services.policy.languages[0]), services.memo)
-        self._answer = Answer(self._line)
+        self._line = Line(call.policy, Turn(call.turn, call.policy.languages[0]), services.memo)
+        self._record = Record(services, call)
+        self._limits: dict[str, str] = {}  # headers that tell what the key may still use
         self._hearing = Hearing((), (), None, (), urgent=False)
-        self._texts: dict[int, str] = {}  # by place in the request's messages: what the model may read
+        self._texts: dict[int | tuple[int, int], str] = {}  # what the model may read, by place in the request
+        self._skeleton = Skeleton(call.turn, request.model)
+        self._voices: list[Voice] = []
+        self._tally = Tally(request.body.get("n") or 1)
         self._usage: Usage | None = None
+        self._asked: dict[str, Any] | None = None  # the body that the backend got
         self._ended_as: str | None = None  # the finish reason
-        self._unrecorded = False
-        self._is_open = False
-        self._closed = False
-        self._skeleton = Skeleton(self.turn, request.model)
-
-    @property
-    def turn(self) -> str:
-        return self._line.turn.id
 
     @property
     def headers(self) -> dict[str, str]:
         """What the client is told of the turn; the session's id can be sent back."""
-        session = self._named if self._named is not None else self._session.id
-        return {"x-kindrail-turn": self.turn, "x-kindrail-session": session, "x-kindrail-policy": self._on.policy.label}
+        call = self._call
+        told = {"turn": call.turn, "session": self._record.name, "policy": call.policy.label}
+        return {**{f"x-kindrail-{name}": value for name, value in told.items()}, **self._limits}
 
     async def run(self, reply_with: Callable[[dict[str, str]], Reply]) -> None:
         """Runs the turn and closes it, whatever happens.
@@ -100,236 +80,223 @@ class Exchange:
         `reply_with` makes the reply once its headers are known. Faults become the reply's; a cancelled turn (the client
         has gone) is closed and raises on.
         """
-        await self._find()
-        reply = reply_with(self.headers)
-        outcome, error = "failed", None
+        outcome, fault = "failed", None
+        reply: Reply | None = None
         try:
+            refusal = self._call.refusal or await self._enter()
+            reply = reply_with(self.headers)
             await self._listen()
-            outcome = await self._answered(reply)
-        except BackendFault as fault:
-            outcome, error = "backend_failed", (fault.status, fault.error)
-        except StoreDown as fault:
-            outcome, error = self._lost(fault), _STORE_DOWN
+            if refusal and not self._hearing.urgent:
+                outcome, fault = _REFUSED, refusal
+                self._on.metrics.refused.labels(str(refusal.status)).inc()
+            else:
+                outcome = await self._answered(reply)
+        except BackendFault as refused:
+            outcome, fault = "backend_failed", Fault(refused.status, refused.error, refused.headers)
+        except StoreDown as down:
+            self._record.note(down)
+            outcome, fault = "unrecorded", STORE_DOWN
         except asyncio.CancelledError:
             outcome = "disconnected"
             raise
         finally:
             try:
-                await self._finish(outcome)
-            except StoreDown as fault:
-                self._lost(fault)
-                error = _STORE_DOWN
-        if error:
-            await reply.fault(*error)
+                if outcome != _REFUSED:  # no turn: nothing was answered, and nothing is kept
+                    await self._close(outcome)
+            except StoreDown as down:
+                self._record.note(down)
+                fault = STORE_DOWN
+        if fault and reply:
+            await reply.fault(fault)
+
+    async def _enter(self) -> Fault | None:
+        """Finds the session; where the key has used what it may, gives what is told in the place of an answer."""
+        try:
+            self._limits = await self._on.meter.enter(self._call.caller, self._call.turn)
+            self._record.entered = True
+        except Limited as limited:
+            return Fault(limited.status, limited.error, limited.headers)
+        except StoreDown as down:
+            self._record.note(down)
+        await self._record.find(self._talk.said())
+        return None
 
     async def _answered(self, reply: Reply) -> str:
-        await self._open()
+        await self._record.open(self._line.turn, self._hearing.urgent)
+        lines = (
+            [self._line] if self._request.choices == 1 else [self._line.fork() for _ in range(self._request.choices)]
+        )
+        order, begun = self._order(), self._begun()
+        self._voices = [Voice(line, order, self._skeleton, index, begun) for index, line in enumerate(lines)]
         if self._hearing.end is not None:
             return await self._say(self._hearing.end, reply)
         return await self._relay(reply)
 
-    # -- the session and the user's side -------------------------------------------------------------------------------
-
-    async def _find(self) -> None:
-        try:
-            self._session = await self._on.sessions.find(self._named, self._talk.said())
-        except StoreDown as fault:
-            self._lost(fault)
-        self._on.metrics.sessions.labels(self._session.found).inc()
+    # -- the user's side -----------------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
         """Judges what the user said, and makes what the model may read of the conversation."""
         line, talk = self._line, self._talk
         line.turn = self._opening_turn()
         earlier = [_heard(message) for message in talk.earlier]
-        if self._session.found == "new" and earlier:
+        if self._record.session.found == "new" and earlier:
             await rebuild(line, earlier)
         before = earlier[-1].text if earlier else ""
         self._hearing = await line.hear([_heard(message) for message in talk.open], before)
-        begun = [talk.prefill] if talk.prefill else []
-        known = [*talk.earlier, *begun]
+        known = [*talk.earlier, *([talk.prefill] if talk.prefill else [])]
         readable = await line.history([_heard(message) for message in known])
-        self._texts = {message.index: text for message, text in zip(known, readable, strict=True)}
+        self._texts |= {message.index: text for message, text in zip(known, readable, strict=True)}
         self._texts |= {message.index: text for message, text in zip(talk.open, self._hearing.texts, strict=True)}
-        self._answer = Answer(line, self._texts[talk.prefill.index] if talk.prefill else "")
+        await self._read_calls(known)
+
+    async def _read_calls(self, messages: Sequence[Message]) -> None:
+        """The arguments of earlier tool calls as the model may read them: JSON still, or nothing."""
+        for message in messages:
+            for number, arguments in enumerate(message.calls):
+                (text,) = await self._line.history([Heard("assistant", arguments)])
+                self._texts[message.index, number] = text if text == arguments or is_json(text) else "{}"
 
     def _opening_turn(self) -> Turn:
-        policy, state = self._on.policy, self._session.state
+        policy, state = self._call.policy, self._record.session.state
         said = next((message.text for message in reversed(self._talk.open) if message.role == "user"), "")
         known = str(state.get(_LANGUAGE, {}).get("is", policy.languages[0]))
         language = guess_language(said, policy.languages, known)
         state[_LANGUAGE] = {"is": language}
-        return Turn(self.turn, language, said, time.time(), state)
+        return Turn(self._call.turn, language, said, time.time(), state)
 
     # -- the answer ----------------------------------------------------------------------------------------------------
 
+    def _begun(self) -> str:
+        """The answer that the app began, as the model may read it."""
+        return self._texts[self._talk.prefill.index] if self._talk.prefill else ""
+
+    def _order(self) -> Order:
+        request, permits = self._request, self._call.permits
+        sieve = Sieve(request.wants_running_usage, permits.fields, request.stops)
+        if isinstance(request, TextRequest):
+            return Order(request.wants_json, allowed=permits.tool, sieve=sieve)
+        reasoning = self._call.policy.reads_reasoning
+        return Order(request.wants_json, request.forces_tools, request.allows(permits), reasoning, sieve)
+
     async def _say(self, line: str, reply: Reply) -> str:
         """The house answers, and the model is not asked."""
-        self._answer.sent = line
-        self._answer.stored.append(line)
         self._usage = dict(NO_USAGE)
         self._ended_as = self._reason() or "stop"
-        await reply.events([self._skeleton.text(line, role=True)])
-        self._first_byte()
-        await self._finish("ended")
-        await self._end(reply, [self._skeleton.finish(self._ended_as)])
+        await reply.events([delta for voice in self._voices for delta in voice.say(line)])
+        self._record.reached("first_byte")
+        await self._close("ended")
+        await self._end(reply, self._ended_as)
         return "ended"
 
     async def _relay(self, reply: Reply) -> str:
         """The model answers, through the line. Its generation is cancelled as soon as no more of it is wanted."""
-        knows = await self._on.backend.knows()
-        settings = self._on.policy.model
-        body = upstream_body(self._request, settings, self._texts, self._hearing.steer, knows)
-        outbox = Outbox(self._skeleton)
-        counted = 0
-        async with aclosing(self._on.backend.stream(body)) as stream:
+        self._asked = body = self._body(await self._on.backend.knows(self._request.model))
+        async with aclosing(self._on.backend.stream(Ask(body, self._call.dialect.route, self._call.headers))) as stream:
             async for delta in stream:
-                counted += 1
-                await self._pass(delta, outbox, reply)
-                if self._answer.ended:
+                await self._pass(self._call.dialect.arrived(delta), reply)
+                if all(voice.ended for voice in self._voices):
                     break
-        cut = outbox.reason == "length"
-        await reply.events(outbox.release(await self._answer.finish(cut)))
-        if self._usage is None:
-            self._usage = estimated(body, counted)
-        self._ended_as = self._reason() or outbox.reason or "stop"
-        await self._finish("answered")
-        await self._end(reply, outbox.close(self._reason()))
+        for voice in self._voices:
+            if voice.told or voice is self._voices[0]:
+                await reply.events(await voice.finish())
+        self._usage = self._tally.usage(body)
+        self._ended_as = self._reason() or self._voices[0].reason or "stop"
+        await self._close("answered")
+        await self._end(reply, self._reason())
         return "answered"
 
-    async def _pass(self, delta: Delta, outbox: Outbox, reply: Reply) -> None:
-        self._seen.setdefault("upstream", self._elapsed())
+    def _body(self, knows: frozenset[str]) -> dict[str, Any]:
+        request, settings = self._request, self._call.policy.model
+        if isinstance(request, TextRequest):
+            return settled(request.upstream(self._texts), settings, knows)
+        return upstream_body(request, settings, self._texts, self._hearing.steer, knows)
+
+    async def _pass(self, delta: Delta, reply: Reply) -> None:
+        self._record.reached("upstream")
         self._skeleton.learn(delta.event)
-        self._usage = told_usage(delta.event) or self._usage
-        if not delta.event.get("choices"):
-            return self._skeleton.closing(delta.event)  # usage: it is told at the end
-        text = outbox.hold(admitted(delta, self._request.wants_running_usage))
-        ready = outbox.release(await self._answer.feed(text) if text else ())
+        ready: list[Delta] = []
+        for one in split(delta):
+            self._tally.add(one.event)
+            if not one.event.get("choices"):
+                return self._skeleton.closing(one.event)  # usage: it is told at the end
+            if 0 <= (index := index_of(one.event)) < len(self._voices):
+                ready += await self._voices[index].take(one)
         if ready:
             await reply.events(ready)
-            self._first_byte()
+            self._record.reached("first_byte")
 
-    async def _end(self, reply: Reply, closing: list[Delta]) -> None:
+    async def _end(self, reply: Reply, reason: str | None) -> None:
+        told = [voice for voice in self._voices if voice.told or voice is self._voices[0]]
+        closing = [delta for voice in told for delta in voice.close(reason)]
         if self._request.wants_usage and self._usage is not None:
-            closing = [*closing, self._skeleton.usage(self._usage)]
+            closing.append(self._skeleton.usage(self._usage))
         await reply.events(closing)
         await reply.done()
 
     def _reason(self) -> str | None:
         """The finish reason that a block gives by the policy, if it is not the plain one."""
-        blocked = any(f.won and f.verdict.act in (Act.REPLACE, Act.END) and f.verdict.say for f in self._line.findings)
-        return "content_filter" if blocked and self._on.policy.blocked_as == "content_filter" else None
+        if self._call.policy.blocked_as != "content_filter":
+            return None
+        acts = (Act.REPLACE, Act.END)
+        blocked = any(found.won and found.verdict.act in acts and found.verdict.say for found in self._findings())
+        return "content_filter" if blocked else None
 
-    # -- the two writes ------------------------------------------------------------------------------------------------
+    # -- the end -------------------------------------------------------------------------------------------------------
 
-    async def _open(self) -> None:
-        """The opened record and the latch, before the first byte.
-
-        A child in danger is answered even if they cannot be kept; anybody else is not. Raises `StoreDown`.
-        """
-        if self._unrecorded:
-            if not self._hearing.urgent:
-                raise StoreDown(ConnectionError())
-            return
-        pipe = self._on.store.pipe()
-        self._on.audit.opened(pipe, self._opened(), self._on.policy.keep)
-        self._on.sessions.latch(pipe, self._session, self._line.turn.state, self._on.policy.keep.sessions)
-        self._is_open = True
-        try:
-            await self._on.store.run(pipe)
-        except StoreDown as fault:
-            self._lost(fault)
-            if not self._hearing.urgent:
-                raise
-
-    def _opened(self) -> Opened:
-        policy, session, turn = self._on.policy, self._session, self._line.turn
-        return Opened(
-            turn.id, session.id, session.found, session.tenant, policy.label, policy.digest, turn.language, turn.now,
-            "chat.completions", self._request.stream,
-        )  # fmt: skip
-
-    async def _finish(self, outcome: str) -> None:
-        """State and closed record, once; to its end even if the client goes meanwhile. Raises `StoreDown`."""
-        if self._closed:
-            return
-        self._closed = True
-        self._seen["total"] = self._elapsed()
-        self._measure("unrecorded" if self._unrecorded else outcome)
-        if self._unrecorded:
-            return
-        task = asyncio.create_task(self._write(outcome))
-        self._on.closing.add(task)
-        task.add_done_callback(self._on.closing.discard)
-        await asyncio.shield(task)
-
-    async def _write(self, outcome: str) -> None:
-        on, keep = self._on, self._on.policy.keep
-        pipe = on.store.pipe()
+    async def _close(self, how: str) -> None:
+        if self._usage is None and self._asked:  # it broke off: the backend has worked all the same
+            self._usage = self._tally.usage(self._asked)
         begun = self._talk.prefill.text if self._talk.prefill else ""
-        transcript = [*self._talk.said(), ("assistant", begun + self._answer.sent)]
-        if not self._is_open:  # the client left, or something failed, while the user's side was judged
-            on.audit.opened(pipe, self._opened(), keep)
-        on.sessions.commit(pipe, self._session, self._line.turn.state, transcript, keep.sessions)
-        on.audit.closed(pipe, self._record(outcome), self._touched_texts(), keep)
-        try:
-            await on.store.run(pipe)
-        except StoreDown as fault:
-            self._lost(fault)
-            if not self._hearing.urgent:
-                raise
-
-    def _lost(self, fault: StoreDown) -> str:
-        """Takes note that this turn's records are not kept."""
-        self._unrecorded = True
-        log.error("turn %s is not recorded: %s", self.turn, fault.kind)
-        return "unrecorded"
-
-    def _record(self, outcome: str) -> Closed:
-        ms = {**self._seen, "rails": round(self._line.rail_seconds * 1000, 3)}
-        verdicts = tuple(_verdict(found) for found in self._line.findings)
-        return Closed(
-            self.turn, self._session.id, outcome, verdicts, self._ended_as, len(self._answer.sent), self._usage, ms
+        said = self._talk.said()
+        outcome = Outcome(
+            how,
+            self._findings(),
+            [(voice.line.turn.state, [*said, ("assistant", begun + voice.answer.sent)]) for voice in self._voices]
+            or [(self._line.turn.state, [*said, ("assistant", begun)])],
+            self._touched_texts(),
+            self._ended_as,
+            sum(len(voice.answer.sent) for voice in self._voices),
+            self._usage,
+            sum(line.rail_seconds for line in self._lines()),
+            await self._kept() if how in ("answered", "ended") and self._call.keep else None,
         )
+        await self._record.close(self._line.turn, outcome, self._hearing.urgent)
+
+    async def _kept(self) -> tuple[list[dict[str, Any]], dict[str, Any]] | None:
+        """The conversation and its answer as they may be stored; None where no rail can mask them."""
+        sent = self._request.body["messages"]
+        masked: list[dict[str, Any]] = []
+        for message in self._request.messages:
+            texts = [await self._line.masked(_heard(one)) for one in (message, *_calls(message))]
+            if None in texts:
+                return None
+            masked.append(storable(sent[message.index], [str(text) for text in texts]))
+        return masked, self._voices[0].message()
+
+    def _lines(self) -> list[Line]:
+        return [self._line, *(voice.line for voice in self._voices if voice.line is not self._line)]
+
+    def _findings(self) -> list[Finding]:
+        """What the rails found: of the conversation, then of each answer, numbered."""
+        forks = [(n, voice.line) for n, voice in enumerate(self._voices) if voice.line is not self._line]
+        return [*self._line.findings, *(replace(found, message=n) for n, line in forks for found in line.findings)]
 
     def _touched_texts(self) -> list[Text]:
         """The masked texts of a turn in which a rail did something; of others none are kept."""
-        if not self._line.findings or len(self._hearing.masked) < len(self._talk.open):
+        if not self._findings() or len(self._hearing.masked) < len(self._talk.open):
             return []
         heard = zip(self._talk.open, self._hearing.masked, strict=True)
-        answer = self._answer
-        return [
-            *(Text(str(message.role), len(message.text), masked) for message, masked in heard),
-            Text("assistant", sum(map(len, answer.masked)), "".join(answer.masked)),
-            Text("sent", len(answer.sent), "".join(answer.stored)),
-        ]
+        texts = [Text(str(message.role), len(message.text), masked) for message, masked in heard]
+        for voice in self._voices:
+            answer = voice.answer
+            texts.append(Text("assistant", sum(map(len, answer.masked)), "".join(answer.masked)))
+            texts.append(Text("sent", len(answer.sent), "".join(voice.stored())))
+        return texts
 
-    # -- measuring -----------------------------------------------------------------------------------------------------
 
-    def _measure(self, outcome: str) -> None:
-        metrics = self._on.metrics
-        metrics.turns.labels(self._on.policy.label, outcome).inc()
-        metrics.rail_seconds.observe(self._line.rail_seconds)
-        metrics.count(self._on.policy.label, self._line.findings)
-
-    def _first_byte(self) -> None:
-        if "first_byte" not in self._seen:
-            self._seen["first_byte"] = self._elapsed()
-            self._on.metrics.first_byte.observe(self._seen["first_byte"] / 1000)
-
-    def _elapsed(self) -> float:
-        return round((time.perf_counter() - self._begun) * 1000, 3)
+def _calls(message: Message) -> list[Message]:
+    return [Message("assistant", arguments, message.index) for arguments in message.calls]
 
 
 def _heard(message: Message) -> Heard:
     return Heard(message.role or "user", message.text)
-
-
-def _verdict(found: Finding) -> VerdictRecord:
-    verdict, entities = found.verdict, dict[str, int]()
-    for span in verdict.spans:
-        entities[span.entity] = entities.get(span.entity, 0) + 1
-    return VerdictRecord(
-        found.rail, found.kind, found.mode, found.role, verdict.act.value, verdict.why, verdict.say,
-        tuple(sorted(verdict.flags)), found.won, round(found.ms, 3), entities,
-    )  # fmt: skip

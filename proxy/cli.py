@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import orjson
 import typer
+from pydantic import ValidationError
 
-from proxy.config import SHIPPED_POLICIES, ConfigFault, load_config
+from proxy.config import SHIPPED_POLICIES, Config, ConfigFault, KeyEntry, load_config
 from proxy.policy import Policy, PolicyError, load_policy
 from proxy.policy import report as words
 from proxy.policy.explain import Side, as_json, conversation, explain
@@ -27,6 +28,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+keys = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app.add_typer(keys, name="key")
+
 Folder = Annotated[
     Path,
     typer.Option(
@@ -37,6 +41,9 @@ Chosen = Annotated[
     list[str] | None, typer.Argument(help="Names of policies, files or folders. Default: all of the folder.")
 ]
 Name = Annotated[str, typer.Option("--policy", envvar="KINDRAIL_POLICY", help="The policy, by name or file.")]
+File = Annotated[Path | None, typer.Option("--config", envvar="KINDRAIL_CONFIG", help="A kindrail.yaml.")]
+Several = list[str] | None
+T = TypeVar("T")
 
 
 class As(StrEnum):
@@ -125,7 +132,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="The port to listen on.")] = None,
     policy: Annotated[str | None, typer.Option(help="The policy that every request is held to.")] = None,
     policies: Annotated[Path | None, typer.Option(help="The folder of policies.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A kindrail.yaml.")] = None,
+    config: File = None,
 ) -> None:
     """Run the proxy. What is not given here comes from KINDRAIL_* in the environment, then from the file."""
     # The server and its libraries are heavy, and the other verbs need none of them: imported where they are used.
@@ -149,6 +156,85 @@ def demo_model(
     from proxy.backends.scripted import serve as run  # noqa: PLC0415
 
     run(port, host)
+
+
+@keys.command("new")
+def key_new(
+    id: Annotated[str, typer.Argument(help="Its name in the audit and the metrics.")],
+    tenant: Annotated[str, typer.Option(help="Whose sessions and records these are.")] = "default",
+    policy: Annotated[str, typer.Option(help="The policy of its requests. Default: the general one.")] = "",
+    models: Annotated[Several, typer.Option("--model", help="A glob on models it may use. Default: all.")] = None,
+    headers: Annotated[Several, typer.Option("--header", help="A request header for the model server.")] = None,
+    policies: Annotated[Several, typer.Option("--policy-choice", help="A glob on policies apps may choose.")] = None,
+    allow: Annotated[Several, typer.Option(help="A field, or image, audio, file, refused otherwise.")] = None,
+    requests: Annotated[int | None, typer.Option(help="Requests a minute.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="Tokens a minute.")] = None,
+    concurrency: Annotated[int | None, typer.Option(help="Requests at once.")] = None,
+    body: Annotated[int | None, typer.Option(help="The largest request body, in bytes.")] = None,
+    in_store: Annotated[bool, typer.Option("--store", help="Put it into Redis.")] = False,
+    config: File = None,
+) -> None:
+    """Make a key and print it, this once; then its entry for kindrail.yaml, unless it goes into Redis."""
+    from proxy import keyring  # noqa: PLC0415
+
+    key = keyring.new_key()
+    lists = {"models": models or ["*"], "headers": headers or [], "policies": policies or [], "allow": allow or []}
+    limits = {"requests": requests, "tokens": tokens, "concurrency": concurrency, "body": body}
+    entry = _entry(id=id, hash=keyring.hashed(key), tenant=tenant, policy=policy, limits=limits, **lists)
+    if in_store:
+        _in_store(config, lambda store: keyring.put(store, entry))
+    typer.echo(key)
+    if not in_store:
+        typer.echo(keyring.as_yaml(entry), nl=False)
+
+
+@keys.command("list")
+def key_list(
+    in_store: Annotated[bool, typer.Option("--store", help="Those in Redis.")] = False, config: File = None
+) -> None:
+    """List the keys of the configuration, or those in Redis."""
+    from proxy import keyring  # noqa: PLC0415
+
+    for entry in _in_store(config, keyring.listed) if in_store else _config(config).keys:
+        typer.echo(f"{entry.id}  tenant {entry.tenant}  policy {entry.policy or '(the general one)'}")
+
+
+@keys.command("revoke")
+def key_revoke(id: Annotated[str, typer.Argument(help="The key's id, not the key.")], config: File = None) -> None:
+    """Take a key out of Redis. One of kindrail.yaml is revoked by deleting its entry there."""
+    from proxy import keyring  # noqa: PLC0415
+
+    if not _in_store(config, lambda store: keyring.revoke(store, id)):
+        _stop("there is no key of this id in Redis; delete one of kindrail.yaml there, and start again", 1)
+    typer.echo("revoked; within 10 seconds it opens nothing any longer")
+
+
+def _entry(**settings: object) -> KeyEntry:
+    try:
+        return KeyEntry.model_validate(settings)
+    except ValidationError as error:
+        faults = error.errors(include_input=False)
+        _stop("\n".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in faults), 2)
+
+
+def _config(file: Path | None) -> Config:
+    try:
+        return load_config(file)
+    except ConfigFault as fault:
+        _stop(str(fault), 2)
+
+
+def _in_store(file: Path | None, action: Callable[[Any], Awaitable[T]]) -> T:
+    """What `action` gives, done with the configured store; one that cannot be used ends the command."""
+    from proxy.keyring import KeyringFault, at_store  # noqa: PLC0415
+
+    config = _config(file)
+    if not config.keys_in_store:
+        typer.echo("mind: keys in Redis open nothing until `keys_in_store: true` is set", err=True)
+    try:
+        return asyncio.run(at_store(config, action))
+    except KeyringFault as fault:
+        _stop(str(fault), 2)
 
 
 def _paths(chosen: Sequence[str], folder: Path) -> Iterator[Path]:

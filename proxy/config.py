@@ -6,11 +6,13 @@ The environment wins.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from proxy.turn import Seconds
 
@@ -22,6 +24,83 @@ class ConfigFault(Exception):
     """The configuration cannot be used; the text names each setting and what it must be."""
 
 
+class Entry(BaseModel):
+    """One entry of a list in `kindrail.yaml`: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BackendEntry(Entry):
+    """One model server."""
+
+    url: str = Field("", description="its address, with or without /v1; `kind: litellm` needs none", repr=False)
+    kind: Literal["auto", "vllm", "tgi", "openai", "litellm"] = Field("auto", description="auto: it is asked")
+    api_key: str = Field("", description="the key that it wants; `${NAME}`: in that variable", repr=False)
+    models: list[str] = Field([], description="globs on the models it serves; left out: those that it lists")
+    rename: dict[str, str] = Field({}, description="an app's name of a model -> the server's")
+    weight: int = Field(1, ge=1, description="its share of the requests that several servers could answer")
+    concurrency: int | None = Field(None, ge=1, description="the most requests it gets at once")
+    connect_timeout: Seconds | None = Field(None, description="its own, in the place of the general one")
+    first_token_timeout: Seconds | None = Field(None, description="its own, in the place of the general one")
+    between_tokens_timeout: Seconds | None = Field(None, description="its own, in the place of the general one")
+
+    @field_validator("url")
+    @classmethod
+    def _is_an_address(cls, url: str) -> str:
+        if url and not re.match(r"https?://[^/]", url):
+            raise ValueError("must be an http(s) address, as in http://gpu-1:8000")
+        return url
+
+    @field_validator("api_key")
+    @classmethod
+    def _from_its_variable(cls, value: str, info: ValidationInfo) -> str:
+        """The validation's context is the environment."""
+        named = re.fullmatch(r"\$\{(\w+)\}", value)
+        if named is None:
+            return value
+        key = (info.context or {}).get(named[1])
+        if not key:
+            raise ValueError(f"{named[1]} is not set in the environment")
+        return str(key)
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        if self.kind == "litellm" and not self.models:
+            raise ValueError("a `kind: litellm` needs its `models`: no provider is asked for a list")
+        if self.kind != "litellm" and not self.url:
+            raise ValueError("needs a `url`, as in http://gpu-1:8000; only `kind: litellm` can do without")
+        return self
+
+
+class Limits(Entry):
+    """What one key may use. Left out: no limit."""
+
+    requests: int | None = Field(None, ge=1, description="requests a minute")
+    tokens: int | None = Field(None, ge=1, description="tokens a minute, prompt and answer together")
+    concurrency: int | None = Field(None, ge=1, description="requests at once")
+    body: int | None = Field(None, ge=1024, description="the largest request body, in bytes; never above `max_body`")
+
+
+class KeyEntry(Entry):
+    """One API key: who comes with it, and what it opens."""
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="its name in the audit and the metrics")
+    hash: str = Field(
+        pattern=r"^sha256:[0-9a-f]{64}$", description="what `kindrail key` prints; never the key", repr=False
+    )
+    tenant: str = Field(
+        "default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="whose sessions and records these are"
+    )
+    policy: str = Field("", description="the policy its requests are held to; left out: the general one")
+    models: list[str] = Field(["*"], description="globs on the models it may use")
+    headers: list[str] = Field([], description="request headers that reach the model server, beside those for tracing")
+    policies: list[str] = Field([], description="globs on the policies that its apps may choose by `x-kindrail-policy`")
+    allow: list[str] = Field(
+        [], description="what is refused otherwise: fields such as top_logprobs, or image, audio, file"
+    )
+    limits: Limits = Field(Limits.model_validate({}), description="what it may use; left out: as much as it likes")
+
+
 class Config(BaseModel):
     """The settings. Each is a field of `kindrail.yaml`, and in capitals behind `KINDRAIL_` an environment variable."""
 
@@ -29,6 +108,10 @@ class Config(BaseModel):
 
     backend_url: str = Field("", description="the model server, with or without /v1; empty: the scripted demo buddy")
     backend_api_key: str = Field("", description="the key that the model server wants, if any", repr=False)
+    backend_kind: Literal["auto", "vllm", "tgi", "openai"] = Field("auto", description="what it is; auto: it is asked")
+    backends: list[BackendEntry] = Field([], description="several model servers, in the place of the one")
+    keys: list[KeyEntry] = Field([], description="the API keys; without any the door is open", repr=False)
+    keys_in_store: bool = Field(False, description="also the keys that `kindrail key --store` has put into Redis")
     redis_url: str = Field("", description="a Redis or Valkey by URL; empty: the embedded one", repr=False)
     policies: Path = Field(SHIPPED_POLICIES, description="the folder of policies")
     policy: str = Field("kids-buddy", description="the policy that every request is held to")
@@ -44,6 +127,16 @@ class Config(BaseModel):
     first_token_timeout: Seconds = Field(60.0, description="how long it may take to begin its answer")
     between_tokens_timeout: Seconds = Field(30.0, description="how long it may be silent within an answer")
     keep_alive: Seconds = Field(15.0, description="after how much silence a stream gets an SSE comment")
+
+    @field_validator("keys")
+    @classmethod
+    def _are_different(cls, keys: list[KeyEntry]) -> list[KeyEntry]:
+        for name in ("id", "hash"):
+            first: dict[str, int] = {}
+            for index, key in enumerate(keys):
+                if first.setdefault(getattr(key, name), index) != index:
+                    raise ValueError(f"keys[{index}] has the {name} of keys[{first[getattr(key, name)]}]")
+        return keys
 
 
 def load_config(file: Path | None = None, environment: Mapping[str, str] = os.environ, **given: object) -> Config:
@@ -61,12 +154,23 @@ def load_config(file: Path | None = None, environment: Mapping[str, str] = os.en
         if option is not None:
             settings[name], sources[name] = option, f"--{name.replace('_', '-')}"
     try:
-        return Config.model_validate(settings)
+        config = Config.model_validate(settings, context=environment)
     except ValidationError as fault:
-        lines = [
-            f"{sources.get(str(e['loc'][0]), str(e['loc'][0]))}: {e['msg']}" for e in fault.errors(include_input=False)
-        ]
+        faults = fault.errors(include_input=False)
+        lines = [f"{_place(sources, e['loc'])}: {e['msg'].removeprefix('Value error, ')}" for e in faults]
         raise ConfigFault("\n".join(lines)) from None
+    if config.backends and config.backend_url:
+        both = f"{sources['backends']} and {sources['backend_url']}"
+        raise ConfigFault(f"{both}: the model servers are set twice; keep one of the two")
+    return config
+
+
+def _place(sources: Mapping[str, str], where: tuple[int | str, ...]) -> str:
+    """Where a setting at fault was set, as in `kindrail.yaml: backends[1].url`."""
+    first, *inner = where
+    return sources.get(str(first), str(first)) + "".join(
+        f"[{one}]" if isinstance(one, int) else f".{one}" for one in inner
+    )
 
 
 def _from_file(file: Path) -> dict[str, object]:

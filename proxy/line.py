@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -96,6 +97,11 @@ class Line:
         self.rail_seconds = 0.0
         self._memo = memo
 
+    def fork(self) -> Line:
+        """The same rails for one of several answers, with a copy of what they remember."""
+        turn = replace(self.turn, state=deepcopy(self.turn.state), memo={})
+        return Line(self.policy, turn, self._memo)
+
     async def hear(self, messages: Sequence[Heard], before: str = "") -> Hearing:
         """Judges the messages that have not been answered yet; `before` is the message that precedes them."""
         texts: list[str] = []
@@ -154,6 +160,38 @@ class Line:
             self._record(one, segment, number, 0, won=closed)
         spans = None if broken and closed else merge([one.verdict for one in asked]).spans
         return spans, not broken
+
+    async def redacted_only(self, messages: Sequence[Heard]) -> list[str] | None:
+        """Messages that nobody answers: redacted; what else the rails say of them is recorded.
+
+        None where an enforced rail broke and the policy is closed.
+        """
+        texts: list[str] = []
+        for number, heard in enumerate(messages):
+            segment = Segment(heard.role, heard.text, self.turn, last=True)
+            judged = await self.content(segment, number, 0)
+            if not judged.sound and self.policy.when_broken == "closed":
+                return None
+            texts.append(self.redacted(heard.text, judged.effect.spans, self._language(heard.text)))
+        return texts
+
+    async def masked(self, heard: Heard) -> str | None:
+        """A message as it may be kept for the model to read again, whatever the rails' modes: with stand-ins.
+
+        None where no rail masks, or one that does broke. It is judged for nothing else.
+        """
+        rails = [bound for bound in self.policy.rails if bound.masks]
+        segment = Segment(heard.role, heard.text, self.turn, last=True)
+        asked = [await self._ask(bound, segment) for bound in rails]
+        if not asked or any(one.broken for one in asked):
+            return None
+        spans = tuple(span for one in asked for span in one.verdict.spans)
+        return self.redacted(heard.text, spans, self._language(heard.text))
+
+    def forbade(self, why: str) -> None:
+        """Records what the policy itself does not let pass, such as the call of a function that it does not name."""
+        verdict = Verdict(Act.DROP, why=why)
+        self.findings.append(Finding("tools", "policy", "enforce", "assistant", 0, 0, verdict, won=True, ms=0.0))
 
     def say(self, key: str) -> str:
         """The policy's line of this key in the turn's language, the next of its variants."""

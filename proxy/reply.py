@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import orjson
@@ -11,10 +12,18 @@ from starlette.types import Send
 
 from proxy.turn import Delta
 from proxy.wire.collect import Collector
-from proxy.wire.sse import encode
+from proxy.wire.dialect import Dialect
 
-_DONE = encode(b"[DONE]")
 _KEEP_ALIVE = b": keep-alive\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a request was not answered: a status, an OpenAI error object's content, and headers that go with it."""
+
+    status: int
+    error: dict[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Reply(Protocol):
@@ -29,7 +38,7 @@ class Reply(Protocol):
 
     async def done(self) -> None: ...
 
-    async def fault(self, status: int, error: dict[str, Any]) -> None: ...
+    async def fault(self, fault: Fault) -> None: ...
 
     def close(self) -> None: ...
 
@@ -37,10 +46,11 @@ class Reply(Protocol):
 class StreamReply:
     """Server-sent events. While the line holds text back, comments keep proxies in between from giving up."""
 
-    def __init__(self, send: Send, headers: dict[str, str], keep_alive: float) -> None:
+    def __init__(self, send: Send, headers: dict[str, str], dialect: Dialect, keep_alive: float) -> None:
         self.started = False
         self._send = send
         self._headers = headers
+        self._dialect = dialect
         self._keep_alive = keep_alive
         self._last = 0.0  # when something was sent last
         self._beat: asyncio.Task[None] | None = None
@@ -48,18 +58,17 @@ class StreamReply:
     async def events(self, deltas: Sequence[Delta]) -> None:
         """Sends events, in one piece."""
         if deltas:
-            await self._write(b"".join([encode(delta.raw) for delta in deltas]))
+            await self._write(self._dialect.events(deltas))
 
     async def done(self) -> None:
-        """Sends `[DONE]` and ends the response."""
-        await self._write(_DONE, more=False)
+        """Ends the stream and the response."""
+        await self._write(self._dialect.done(), more=False)
 
-    async def fault(self, status: int, error: dict[str, Any]) -> None:
+    async def fault(self, fault: Fault) -> None:
         """An error: as a status where nothing was sent yet, as the last event otherwise."""
         if not self.started:
-            return await send_json(self._send, status, {"error": error}, self._headers)
-        await self._write(encode(orjson.dumps({"error": error})))
-        await self.done()
+            return await send_fault(self._send, fault, self._headers)
+        await self._write(self._dialect.broke(fault.error), more=False)
 
     async def _write(self, data: bytes, more: bool = True) -> None:
         loop = asyncio.get_running_loop()
@@ -93,10 +102,11 @@ class StreamReply:
 class WholeReply:
     """One JSON body, sent when the answer is complete."""
 
-    def __init__(self, send: Send, headers: dict[str, str]) -> None:
+    def __init__(self, send: Send, headers: dict[str, str], dialect: Dialect) -> None:
         self.started = False
         self._send = send
         self._headers = headers
+        self._dialect = dialect
         self._collector = Collector()
 
     async def events(self, deltas: Sequence[Delta]) -> None:
@@ -107,17 +117,22 @@ class WholeReply:
     async def done(self) -> None:
         """Sends the whole answer."""
         self.started = True
-        await send_json(self._send, 200, self._collector.body(), self._headers)
+        await send_json(self._send, 200, self._dialect.whole(self._collector.body()), self._headers)
 
-    async def fault(self, status: int, error: dict[str, Any]) -> None:
+    async def fault(self, fault: Fault) -> None:
         """An error, in the answer's place."""
-        await send_json(self._send, status, {"error": error}, self._headers)
+        await send_fault(self._send, fault, self._headers)
 
     def close(self) -> None:
         """Nothing goes on in the background."""
 
 
-async def send_json(send: Send, status: int, body: dict[str, Any], headers: dict[str, str]) -> None:
+async def send_fault(send: Send, fault: Fault, headers: Mapping[str, str]) -> None:
+    """One error in OpenAI's shape."""
+    await send_json(send, fault.status, {"error": fault.error}, {**headers, **fault.headers})
+
+
+async def send_json(send: Send, status: int, body: dict[str, Any], headers: Mapping[str, str]) -> None:
     """One JSON response."""
     data = orjson.dumps(body)
     sizes = {"content-type": "application/json", "content-length": str(len(data))}

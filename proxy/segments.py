@@ -19,12 +19,18 @@ A piece that reaches `cap` characters without an ending is cut at its last remem
 have been seen: these travel with the piece as `after`, so that a rail sees a datum on the seam whole. Text without
 any gap is torn at four times the cap; the piece says so, and the rail for personal data covers what was torn.
 
+A tool call that a model writes into its text, `<tool_call>{...}</tool_call>`, is one piece, ending "call", whatever
+stands in it and whatever is held: marker to marker, without the white space around. What stands before the marker is
+cut off there as a line is, unless its own last gap has cut it already; an unfinished marker at the end of what is seen
+waits. A call longer than `CALL` is torn there, and what follows is text again; one that never ends is the last piece.
+
 The buffer holds one piece at most, and `_scan` marks how far it has been searched: nothing is searched twice.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from proxy.turn import Ending, Hold
@@ -32,6 +38,9 @@ from proxy.turn import Ending, Hold
 LOOK = 64  # characters seen behind a cut that the cap forces
 TORN = 4  # times the cap: here even a run without a gap is cut
 CLAUSE = 24  # characters: shorter clauses wait for the next one
+CALL = 32_000  # characters: a longer tool call, markers included, is no tool call
+
+CALL_BEGINS, _CALL_ENDS = "<tool_call>", "</tool_call>"
 
 _GAP = re.compile(r"\s+(?=\S)|(?<=[。！？｡])(?=[^\s。！？｡…」』）】\"'”’])|(?<=[!?؟])(?=[^\W\d_])")
 _LINE_END = re.compile(r"[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")  # the separators of str.splitlines
@@ -84,6 +93,7 @@ class Segmenter:
     def __init__(self, hold: Hold = "sentence", cap: int = 200) -> None:
         self._hold = hold
         self._cap = cap
+        self._reach = cap * TORN + LOOK + len(CALL_BEGINS)  # a piece is decided by no more characters than these
         self._text = ""  # the piece in the making
         self._scan = 0  # searched so far
         self._line = 0  # where the current line began; negative once that has been cut off
@@ -102,23 +112,60 @@ class Segmenter:
 
     def finish(self) -> list[Cut]:
         """The rest, as the last piece; nothing if there was no text."""
+        cuts = list(self._calls()) if self._hold == "message" else []
         rest, self._text = self._text, ""
-        return [Cut(rest, "last")] if rest else []
+        return [*cuts, Cut(rest, "last")] if rest else cuts
 
     def _next(self) -> Cut | None:
         """The next settled piece, if the text decides one."""
-        while (gap := _GAP.search(self._text, self._scan)) and gap.end() < self._limit():
+        call = len(self._text)
+        if self._text.find("<", 0, self._reach) >= 0:
+            if self._text.startswith(CALL_BEGINS):
+                return self._call()
+            call = self._call_begins()
+        while (gap := _GAP.search(self._text, self._scan)) and gap.end() <= call and gap.end() < self._limit():
             if not self._settled(gap.start(), gap.end()):
                 return None
             ending = self._ending(gap.start(), gap.end())
             self._scan = gap.end() + 1
             if ending:
                 return self._cut(gap.end(), ending)
+        if call < len(self._text) and call < self._limit():
+            return self._cut(call, "line") if self._text.startswith(CALL_BEGINS, call) else None
         if len(self._text) >= self._limit():
             return self._forced()
         if gap is None:
             self._scan = max(self._scan, len(self._text.rstrip()))
         return None
+
+    def _call_begins(self) -> int:
+        """Where a tool call begins or, at the end of what is seen, may begin; the text's length if it does not."""
+        text = self._text
+        place = text.find(CALL_BEGINS, 0, self._reach)
+        if place >= 0:
+            return place
+        place = text.rfind("<", max(0, len(text) - len(CALL_BEGINS)))
+        return place if place >= 0 and CALL_BEGINS.startswith(text[place:]) else len(text)
+
+    def _call(self) -> Cut | None:
+        """The tool call that the text begins with, once its end is seen or it is too long for one."""
+        end = self._text.find(_CALL_ENDS, self._scan, CALL)
+        if end < 0 and len(self._text) < CALL:
+            self._scan = max(0, len(self._text) - len(_CALL_ENDS) + 1)
+            return None
+        cut = self._cut(end + len(_CALL_ENDS), "call") if end >= 0 else self._cut(CALL, "torn")
+        self._line = 0
+        return cut
+
+    def _calls(self) -> Iterator[Cut]:
+        """The tool calls of a message that was held whole, and what stands before each."""
+        while (place := self._text.find(CALL_BEGINS)) >= 0:
+            if place:
+                yield self._cut(place, "line")
+            call = self._call()
+            if call is None:
+                return
+            yield call
 
     def _settled(self, start: int, end: int) -> bool:
         """Whether enough is seen behind the gap to know if a number or a domain goes on there."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 import uvicorn
 import uvloop
@@ -18,6 +21,7 @@ from proxy.app import create_admin_app, create_app
 from proxy.config import Config, ConfigFault
 from proxy.embedded import EmbeddedFault
 from proxy.keys import SecretFault
+from proxy.live import Live
 from proxy.policy.load import load_policy, policy_files
 from proxy.policy.model import Policy
 from proxy.policy.report import tested
@@ -59,26 +63,38 @@ def serve(config: Config) -> None:
     """Serves until told to stop. Raises `ConfigFault`, `PolicyError`, `OSError`."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("kindrail").setLevel(logging.INFO)
-    policy = _chosen(config)
-    if not _is_loopback(config.host):
+    live = _live(config)
+    if not (_is_loopback(config.host) or config.keys or config.keys_in_store):
         log.warning(
-            "listening on %s: whoever reaches port %d can use the model; keep it behind a door of your own",
+            "listening on %s without API keys: whoever reaches port %d can use the model; `kindrail key new` makes one",
             config.host,
             config.port,
         )
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_listen(config, policy))
+            runner.run(_listen(config, live))
     except (SecretFault, EmbeddedFault, ValueError) as fault:
         raise ConfigFault(str(fault)) from None
 
 
-def _chosen(config: Config) -> Policy:
-    """The policy that is served: read, checked, and its own tests passed. A policy never half-applies."""
-    path = config.policies / f"{config.policy}.yaml"
+def _live(config: Config) -> Live:
+    """The policies that are served: read, checked, and their own tests passed. A policy never half-applies."""
+    return Live.of(*(_passed(config.policies / f"{name}.yaml", config) for name in _named(config)))
+
+
+def _named(config: Config) -> list[str]:
+    """The general policy, and every other that a key may bring with it."""
+    files = [path.stem for path in policy_files(config.policies)]
+    globs = [glob for key in config.keys for glob in (key.policy, *key.policies) if glob]
+    chosen = files if config.keys_in_store else [name for name in files if any(fnmatchcase(name, g) for g in globs)]
+    missing = [key.policy for key in config.keys if key.policy and key.policy not in files]
+    return list(dict.fromkeys([config.policy, *chosen, *missing]))
+
+
+def _passed(path: Path, config: Config) -> Policy:
     if not path.is_file():
         names = ", ".join(one.stem for one in policy_files(config.policies))
-        raise ConfigFault(f"policy: there is no {config.policy!r} in {config.policies}; there are: {names}")
+        raise ConfigFault(f"policy: there is no {path.stem!r} in {config.policies}; there are: {names}")
     policy = load_policy(path)
     report = asyncio.run(run_tests(policy))
     if report.failures:
@@ -86,12 +102,12 @@ def _chosen(config: Config) -> Policy:
     return policy
 
 
-async def _listen(config: Config, policy: Policy) -> None:
+async def _listen(config: Config, live: Live) -> None:
     """The ports come first: a taken one is found before anything is opened."""
     door = _bind(config.host, config.port, "KINDRAIL_PORT")
     admin_door = None if config.admin_port is None else _bind(config.host, config.admin_port, "KINDRAIL_ADMIN_PORT")
-    async with open_services(config, policy) as services:
-        server = _Main(_settings(create_app(config, services)), config, policy)
+    async with open_services(config, live) as services:
+        server = _Main(_settings(create_app(config, services)), config, live.policy)
         if admin_door is None:
             await server.serve([door])
         else:
@@ -124,11 +140,17 @@ def _settings(app: Starlette) -> uvicorn.Config:
 
 def _announce(port: int, config: Config, policy: Policy) -> None:
     url = f"http://{config.host}:{port}"
-    backend = config.backend_url or "the scripted buddy, which misbehaves on purpose"
+    backend = _backend(config) or "the scripted buddy, which misbehaves on purpose"
     store = "Redis by URL" if config.redis_url else f"embedded Valkey in {config.data}"
     print(f"Kindrail on {url}\n  policy   {policy.label}\n  backend  {backend}\n  store    {store}", flush=True)  # noqa: T201
-    if not config.backend_url:
+    if not _backend(config):
         print(_SHOW.format(url=url), flush=True)  # noqa: T201
+
+
+def _backend(config: Config) -> str:
+    """Where the models are, without the credentials that an address may hold."""
+    urls = [entry.url or entry.kind for entry in config.backends] or [config.backend_url]
+    return ", ".join(re.sub(r"//[^/]*@", "//", url) for url in urls if url)
 
 
 def _is_loopback(host: str) -> bool:

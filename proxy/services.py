@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+from proxy.access import Door
 from proxy.audit import Audit
 from proxy.backends import open_backend
 from proxy.config import Config
+from proxy.kept import Kept
 from proxy.keys import load_keys
+from proxy.limits import Meter
+from proxy.live import Live
 from proxy.memo import Memo
 from proxy.metrics import Metrics
-from proxy.policy.model import Policy
 from proxy.sessions import Sessions
 from proxy.store import Store, StoreDown, open_store
 from proxy.turn import Backend
@@ -23,20 +26,30 @@ _TEND_EVERY = 3600.0  # seconds between two rounds in which records past their t
 
 @dataclass(slots=True)
 class Services:
-    """The policy, the model server, and what remembers. `closing`: last writes of turns whose client has gone."""
+    """The policies, the model server, and what remembers. `closing`: last writes of turns whose client has gone."""
 
-    policy: Policy
+    live: Live
     backend: Backend
     store: Store
     sessions: Sessions
     audit: Audit
+    door: Door
+    meter: Meter
+    kept: Kept
     metrics: Metrics = field(default_factory=Metrics)
     memo: Memo = field(default_factory=Memo)
     closing: set[asyncio.Task[None]] = field(default_factory=set)
 
+    def finish(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Starts a last write, which the house waits for before it closes, whether or not its turn still does."""
+        task = asyncio.create_task(work)
+        self.closing.add(task)
+        task.add_done_callback(self.closing.discard)
+        return task
+
 
 @asynccontextmanager
-async def open_services(config: Config, policy: Policy, backend: Backend | None = None) -> AsyncIterator[Services]:
+async def open_services(config: Config, live: Live, backend: Backend | None = None) -> AsyncIterator[Services]:
     """The services for `config`; `backend` in the place of the configured one. Call it from the main thread.
 
     Raises `SecretFault`, `EmbeddedFault`, and `ValueError` for a URL that cannot be used.
@@ -44,7 +57,16 @@ async def open_services(config: Config, policy: Policy, backend: Backend | None 
     keys = load_keys(config.data, config.secret_file)
     model = backend or open_backend(config)
     store = await open_store(config.redis_url or None, config.data)
-    services = Services(policy, model, store, Sessions(store, keys), Audit(store, keys))
+    services = Services(
+        live,
+        model,
+        store,
+        Sessions(store, keys),
+        Audit(store, keys),
+        Door(config.keys, config.keys_in_store, store),
+        Meter(store),
+        Kept(store, keys),
+    )
     tending = asyncio.create_task(_tend(services.audit))
     try:
         yield services

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import SplitResult, quote, unquote, urlsplit
@@ -43,6 +43,7 @@ class Store:
     redis: Redis
     embedded: Embedded | None = None
     trips: int = 0
+    gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONNECTIONS))
 
     def pipe(self) -> Pipeline:
         """An empty pipeline: commands put into it go out together, in one round trip, without a transaction."""
@@ -57,7 +58,8 @@ class Store:
             return []
         self.trips += 1
         try:
-            return await commands.execute()
+            async with self.gate:
+                return await commands.execute()
         except _FAULTS as fault:
             raise StoreDown(fault) from None  # redis-py puts the command's arguments into its messages
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -19,7 +20,7 @@ from proxy.phrases import Hit, Phrases
 from proxy.text import Plain, guess_language, is_question, plain
 
 __all__ = [
-    "Act", "Backend", "BackendFault", "Delta", "Hit", "Hold", "House", "ListName", "Mode", "Options", "Phrases",
+    "Act", "Ask", "Backend", "BackendFault", "Delta", "Hit", "Hold", "House", "ListName", "Mode", "Options", "Phrases",
     "Plain", "Rail", "Role", "SayKey", "Seconds", "Segment", "Span", "SteerKey", "Turn", "Verdict",
     "guess_language", "is_question", "plain", "spans_within",
 ]  # fmt: skip
@@ -27,7 +28,7 @@ __all__ = [
 Role = Literal["user", "assistant", "tool"]
 Hold = Literal["clause", "sentence", "message"]  # how much text is kept back until it has been judged, smallest first
 Mode = Literal["enforce", "shadow", "off"]
-Ending = Literal["sentence", "line", "clause", "piece", "torn", "last", "limit"]
+Ending = Literal["sentence", "line", "clause", "piece", "torn", "call", "last", "limit"]
 
 
 class Act(StrEnum):
@@ -94,9 +95,9 @@ class Segment:
     sent: str = ""  # what really left so far (assistant side)
     last: bool = False  # nothing follows
     house: bool = False  # the house's own line, in the place of what the model said (shape rails)
-    ending: Ending = (
-        "last"  # why it was cut here. torn: inside a run too long to keep whole; limit: the model's token limit cut it
-    )
+    # Why it was cut here. torn: inside a run too long to keep whole; call: a tool call written into the text;
+    # limit: the model's token limit cut it.
+    ending: Ending = "last"
 
     def plain(self) -> Plain:
         """The text in its normal form, for matching."""
@@ -186,29 +187,57 @@ class Delta:
 class BackendFault(Exception):
     """The backend refused, failed or kept silent.
 
-    `status` is for the client; `error` is an OpenAI error object's content.
+    `status` is for the client; `error` is an OpenAI error object's content; `headers` are those of the backend's that
+    say when to come again (`retry-after`).
     """
 
     def __init__(
-        self, status: int, message: str, kind: str = "upstream_error", code: str | None = None, param: str | None = None
+        self,
+        status: int,
+        message: str,
+        kind: str = "upstream_error",
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         super().__init__(message)
         self.status = status
         self.error: dict[str, Any] = {"message": message, "type": kind, "param": param, "code": code}
+        self.headers = dict(headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a backend is asked: the route behind `/v1/`, the body, and the client's headers that may go with it."""
+
+    body: dict[str, Any]
+    route: str = "chat/completions"  # or "completions", "embeddings"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def model(self) -> str:
+        return str(self.body.get("model") or "")
 
 
 class Backend(Protocol):
-    """A model server. One file in `proxy/backends/`."""
+    """A model server, or several. One file in `proxy/backends/`.
 
-    async def knows(self) -> frozenset[str]:
-        """Request fields beyond OpenAI's that it understands, such as `repetition_penalty`."""
+    What it answers has OpenAI's shape: each backend puts right what its server does in its own way.
+    """
+
+    async def knows(self, model: str) -> frozenset[str]:
+        """What this model's server understands beyond OpenAI's, such as `repetition_penalty`."""
         ...
 
-    def stream(self, body: dict[str, Any]) -> AsyncGenerator[Delta, None]:
+    def stream(self, ask: Ask) -> AsyncGenerator[Delta, None]:
         """The answer, event by event, without the final `[DONE]`. Closing the iterator cancels the generation.
 
         Raises `BackendFault`, before the first event or between two.
         """
+        ...
+
+    async def whole(self, ask: Ask) -> dict[str, Any]:
+        """The answer of a route that has no stream (embeddings). Raises `BackendFault`."""
         ...
 
     async def models(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -10,16 +11,30 @@ import orjson
 from proxy.turn import BackendFault
 
 _LONGEST = 1000  # characters of a message that are passed on
-_ECHO = re.compile(r", 'input': .*")  # vLLM's validation errors repeat the input, which may be what a child said
+# What an error repeats may be what a child said, or what the model said unheard: vLLM's validation has the input; TGI's
+# the strings that it did not want (written by serde) and the text in which it found no tool call.
+_ECHO = (
+    (re.compile(r", 'input': .*"), "}"),
+    (re.compile(r'(?<=: string )".*"', re.DOTALL), "(...)"),
+    (re.compile(r"(?<=Failed to parse generated text).*", re.DOTALL), ""),
+)
+_STATUS = {  # of TGI's `error_type`, in a stream, whose own status is 200
+    "validation": 422,
+    "template_error": 422,
+    "tool_error": 422,
+    "generation": 424,
+    "overloaded": 429,
+    "incomplete_generation": 500,
+}
 
 
-def refuse(status: int, body: bytes) -> None:
+def refuse(status: int, body: bytes, headers: Mapping[str, str]) -> None:
     """Raises `BackendFault` for the status of an error. A refused key is ours, not the client's: 502."""
     if status in (401, 403):
-        message = f"The model server refused Kindrail's key ({status}). Check KINDRAIL_BACKEND_API_KEY."
+        message = f"The model server refused Kindrail's key ({status}). Check KINDRAIL_BACKEND_API_KEY or `backends`."
         raise BackendFault(502, message, code="backend_unauthorized")
     if status >= 400:
-        raise _fault(status, parse(body) or body.decode("utf-8", "replace"))
+        raise _fault(status, parse(body) or body.decode("utf-8", "replace"), headers.get("retry-after"))
 
 
 def event_of(payload: bytes) -> dict[str, Any]:
@@ -51,12 +66,12 @@ def unreadable(what: str) -> BackendFault:
 def _status(event: dict[str, Any]) -> int:
     """The HTTP status that an error inside a stream names: vLLM as `code`, TGI as `http_status_code`; else 502."""
     error = event["error"] if isinstance(event.get("error"), dict) else event
-    named = error.get("code") or error.get("http_status_code")
+    named = error.get("code") or error.get("http_status_code") or _STATUS.get(str(error.get("error_type")))
     return named if isinstance(named, int) and 400 <= named <= 599 else 502
 
 
-def _fault(status: int, answer: Any) -> BackendFault:
-    """The fault for an error answer.
+def _fault(status: int, answer: Any, retry_after: str | None = None) -> BackendFault:
+    """The fault for an error answer. `retry_after`: seconds or a date, passed on as it came.
 
     vLLM: `{"error": {"message", "type", "param", "code": 400}}`, `{"error": "..."}`, FastAPI's `{"detail": ...}`, and
     formerly `{"object": "error", "message", ...}`. TGI: `{"error": "...", "error_type": "..."}`. Text, HTML or nothing.
@@ -71,6 +86,7 @@ def _fault(status: int, answer: Any) -> BackendFault:
         _name(error.get("type")) or _name(outer.get("error_type")) or "upstream_error",
         code=_name(error.get("code")),
         param=_name(error.get("param")),
+        headers={"retry-after": retry_after} if retry_after else {},
     )
 
 
@@ -80,7 +96,10 @@ def _words(value: Any) -> str:
         value = "; ".join(f"{item.get('loc')}: {item.get('msg')}" for item in value if isinstance(item, dict))
     if not isinstance(value, str) or value.lstrip().startswith("<"):
         return ""
-    return _ECHO.sub("}", value).strip()[:_LONGEST]
+    words = value
+    for echo, instead in _ECHO:
+        words = echo.sub(instead, words)
+    return words.strip()[:_LONGEST]
 
 
 def _name(value: Any) -> str | None:

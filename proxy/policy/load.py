@@ -16,7 +16,7 @@ from proxy.policy.check import examine
 from proxy.policy.faults import Fault, PolicyError, nearest
 from proxy.policy.marks import compose, extend, fault, place, repeats
 from proxy.policy.model import Bound, Example, Expectation, Policy
-from proxy.policy.schema import Entry, Generation, PolicyFile
+from proxy.policy.schema import Entry, Generation, Parts, PolicyFile
 from proxy.policy.typed import Sheet
 from proxy.turn import House, Options
 
@@ -137,6 +137,7 @@ def _examples(sheet: Sheet, number: int, entry: Entry) -> Iterator[Example]:
 
 
 def _policy(file: PolicyFile, bound: tuple[Bound, ...], path: Path, digest: str) -> Policy:
+    child = file.audience == "child"
     return Policy(
         name=file.policy,
         version=file.version,
@@ -150,6 +151,9 @@ def _policy(file: PolicyFile, bound: tuple[Bound, ...], path: Path, digest: str)
         when_broken=file.when_broken,
         late_after=file.late_after,
         blocked_as=file.blocked_as,
+        tools=tuple(file.tools) if file.tools is not None else () if child else ("*",),
+        reads_reasoning=file.reasoning == "judge" if file.reasoning else not child,
+        parts=Parts(image="pass", audio="pass", file="pass") if file.mode == "shadow" else file.parts,
         model=Generation() if file.mode == "shadow" else file.model,  # a policy that only watches changes no setting
         say=_frozen(file.say),
         steer=_frozen(file.steer),

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from proxy.policy.schema import Generation, Keep
+from proxy.policy.schema import Generation, Keep, Parts
 from proxy.turn import Hold, Mode, Rail, Role
 
+_CHOICES = 16
 Expectation = Literal["trips", "passes", "known_misses"]
 
 
@@ -57,12 +58,20 @@ class Policy:
     when_broken: Literal["closed", "open"]
     late_after: float
     blocked_as: Literal["stop", "content_filter"]
+    tools: tuple[str, ...]  # globs on the functions that the model may call
+    reads_reasoning: bool  # the model's reasoning is judged and leaves; else it is left out
+    parts: Parts
     model: Generation
     say: Mapping[str, Mapping[str, tuple[str, ...]]]
     steer: Mapping[str, Mapping[str, tuple[str, ...]]]
     stand_ins: Mapping[str, Mapping[str, str]]
     rails: tuple[Bound, ...]
     keep: Keep
+
+    @property
+    def choices(self) -> int:
+        """The most answers of one request: a child hears one."""
+        return 1 if self.audience == "child" else _CHOICES
 
     @property
     def label(self) -> str:

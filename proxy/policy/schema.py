@@ -17,6 +17,9 @@ Variants = Annotated[list[Text], Field(min_length=1), _Listed]  # or one text
 Lines = dict[str, dict[str, Variants]]  # key -> language -> variants
 
 
+Passing = Literal["refuse", "keys", "pass"]
+
+
 class Part(BaseModel):
     """A part of the file: no unknown fields, no changes after loading."""
 
@@ -38,6 +41,13 @@ class Range(Part):
     default: float | None = None
 
 
+class History(Part):
+    """How much of the conversation the model reads; left out: all of it. The oldest turns go, whole and in blocks."""
+
+    messages: int | None = Field(default=None, ge=2)
+    tokens: int | None = Field(default=None, ge=64)  # by estimate, beside the instructions and the answer
+
+
 class Generation(Part):
     """What the policy demands of the model's settings."""
 
@@ -45,6 +55,7 @@ class Generation(Part):
     fold_system: list[
         Text
     ] = []  # globs on the model's name: those have no system role, it goes into the first user turn
+    history: History = History()
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: Range = Range()
     top_p: Range = Range()
@@ -99,6 +110,14 @@ class Entry(BaseModel):
     tests: Tests = Tests()
 
 
+class Parts(Part):
+    """What of a message that is no text may pass, though no rail looks into it. keys: for keys that allow it."""
+
+    image: Passing = "refuse"
+    audio: Passing = "refuse"
+    file: Passing = "refuse"
+
+
 class Keep(Part):
     """How long the audit keeps decisions and masked texts, and Redis a session."""
 
@@ -122,6 +141,10 @@ class PolicyFile(Part):
     when_broken: Literal["closed", "open"] = "closed"
     late_after: Seconds = 2.0
     blocked_as: Literal["stop", "content_filter"] = "stop"  # the finish_reason of an answer in which the house spoke
+    # globs on the functions that the model may call; left out: none with children, all with adults
+    tools: list[Text] | None = None
+    reasoning: Literal["drop", "judge"] | None = None  # left out: dropped with children, judged with adults
+    parts: Parts = Parts()
     model: Generation = Generation()
     say: Lines
     steer: Lines = {}

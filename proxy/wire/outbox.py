@@ -7,10 +7,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from proxy.answer import Piece
 from proxy.turn import Delta
-from proxy.wire.events import Skeleton, content, finish_reason, with_text
+from proxy.wire.events import content, finish_reason, with_text
+from proxy.wire.skeleton import Skeleton
 
 
 @dataclass(slots=True)
@@ -33,8 +35,9 @@ class Outbox:
     that took a piece's place leaves with the event in which the piece began.
     """
 
-    def __init__(self, skeleton: Skeleton) -> None:
+    def __init__(self, skeleton: Skeleton, index: int = 0) -> None:
         self._skeleton = skeleton
+        self._index = index
         self._waiting: deque[_Waiting] = deque()
         self._pieces: deque[Piece] = deque()
         self._total = 0
@@ -62,7 +65,7 @@ class Outbox:
             self._any = self._any or bool(out)
         if self._waiting and self._waiting[0].start < self._settled < self._waiting[0].end:
             out += self._part(self._waiting[0])
-        out += [self._skeleton.text(p.text, role=not self._any) for p in pieces if p.start == p.end and p.text]
+        out += [self._say(p.text) for p in pieces if p.start == p.end and p.text]
         self._any = self._any or bool(out)
         return out
 
@@ -73,11 +76,10 @@ class Outbox:
         final = next((one for one in self._waiting if one.final), None)
         self._waiting.clear()
         if final is None:
-            return [self._skeleton.finish(reason or "stop")]
+            return [self._skeleton.finish(self._index, reason or self.reason or "stop")]
         text = self._text(final.start, final.text)
         if reason is not None:
-            rest = [self._skeleton.text(text, role=not self._any)] if text else []
-            return [*rest, self._skeleton.finish(reason)]
+            return [*([self._say(text)] if text else []), self._skeleton.finish(self._index, reason)]
         return [final.delta if text == final.text and final.whole else with_text(final.delta.event, text)]
 
     def _whole(self, one: _Waiting) -> list[Delta]:
@@ -93,7 +95,15 @@ class Outbox:
         one.start, one.text, one.whole = self._settled, one.text[length:], False
         if not text:
             return []
-        return [self._skeleton.text(text, role=not self._any)]  # what else the event tells goes with its last part
+        return [self._say(text)]  # what else the event tells goes with its last part
+
+    def tell(self, **told: Any) -> Delta:
+        """An event of the house's own, which leaves now; the first of an answer tells the role."""
+        first, self._any = not self._any, True
+        return self._skeleton.part(self._index, role=first, **told)
+
+    def _say(self, text: str) -> Delta:
+        return self.tell(content=text)
 
     def _text(self, start: int, text: str) -> str:
         """What leaves for `text`, which stands at `start` of the answer and is settled."""

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from proxy.turn import Role
-
-
-class BadRequest(ValueError):
-    """The request cannot be served as it stands.
-
-    `param` names the field; the message names the remedy and repeats no text.
-    """
-
-    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.param = param
-        self.code = code
-
+from proxy.wire.messages import BadRequest, Message, Permits, read_messages
 
 # Fields that show or go round the prompt, or ask for answers that the line does not judge. Refused, with what to do
-# instead.
+# instead, unless the key allows them.
 _REFUSED = {
-    "tools": "send requests without tools",
-    "functions": "send requests without functions",
+    "functions": "send `tools`",
     "prompt_logprobs": "leave it out: it repeats the prompt",
     "echo": "leave it out: it repeats the prompt",
     "chat_template": "the model's own template is used",
@@ -56,29 +42,20 @@ _TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "top_p": ((int, float), "a number"),
     "repetition_penalty": ((int, float), "a number"),
     "response_format": (dict, "an object"),
+    "tools": (list, "a list"),
+    "tool_choice": ((str, dict), "a string or an object"),
     "stop": ((str, list), "a string or a list of strings"),
+    "structured_outputs": (dict, "an object"),
+    "store": (bool, "a boolean"),
 }
-_LONGEST_MESSAGE = 32_000  # characters of one message of the user or a tool, which the rails judge whole
-_LONGEST_TALK = 400_000  # characters of all messages
-_SYSTEM = frozenset({"system", "developer"})
-_TEXT_PARTS = frozenset({"text", "input_text", "refusal"})
+_DEEPEST = 100  # levels of a body's nesting; orjson writes 254
+_JSON = ("json_object", "json_schema")
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a request: its role for the line (None: the app's own instructions), its text, its place."""
-
-    role: Role | None
-    text: str
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
-    """A checked request. `body` is the client's own object; nothing in the house changes it."""
+class Wanted:
+    """What every route's request tells in the same way."""
 
     body: dict[str, Any]
-    messages: tuple[Message, ...]
 
     @property
     def model(self) -> str:
@@ -91,27 +68,73 @@ class ChatRequest:
     @property
     def wants_usage(self) -> bool:
         """Whether the client reads usage: always in a whole answer, on a stream only if it asked."""
-        return not self.stream or self.stream_option("include_usage") or self.wants_running_usage
+        return not self.stream or self._stream_option("include_usage") or self.wants_running_usage
 
     @property
     def wants_running_usage(self) -> bool:
-        return self.stream and self.stream_option("continuous_usage_stats")
+        return self.stream and self._stream_option("continuous_usage_stats")
 
-    def stream_option(self, name: str) -> bool:
+    def _stream_option(self, name: str) -> bool:
         return bool((self.body.get("stream_options") or {}).get(name))
+
+    @property
+    def stops(self) -> list[str]:
+        """The strings at which the model stops."""
+        stop = self.body.get("stop") or []
+        return [stop] if isinstance(stop, str) else stop
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether the answer is a JSON document, by OpenAI's field or by vLLM's."""
+        kind = (self.body.get("response_format") or {}).get("type")
+        guided = self.body.get("structured_outputs") or {}
+        return (
+            kind in _JSON
+            or any(_given(guided, name) for name in ("json", "json_object"))
+            or _given(self.body, "guided_json")
+        )
 
     @property
     def session(self) -> str | None:
         """The conversation's name, if the app gives it in `metadata.session_id`."""
         return (self.body.get("metadata") or {}).get("session_id") or None
 
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest(Wanted):
+    """A checked request. `body` is the client's own object; nothing in the house changes it."""
+
+    body: dict[str, Any]
+    messages: tuple[Message, ...]
+
+    @property
+    def choices(self) -> int:
+        """How many answers are asked for."""
+        return self.body.get("n") or 1
+
+    @property
+    def forces_tools(self) -> bool:
+        """Whether the model must answer with a tool call."""
+        choice = self.body.get("tool_choice")
+        return choice == "required" or isinstance(choice, dict)
+
+    def allows(self, permits: Permits) -> Callable[[str], bool]:
+        """Which functions the model may call: those the request offers, or, where it offers none, those permitted."""
+        offered = frozenset(tool["function"]["name"] for tool in self.body.get("tools") or ())
+        return offered.__contains__ if offered else permits.tool
+
     def talk(self) -> list[Message]:
         """The conversation: every message but the app's instructions."""
         return [message for message in self.messages if message.role is not None]
 
 
-def parse(raw: bytes) -> ChatRequest:
+def parse(raw: bytes, permits: Permits) -> ChatRequest:
     """The request in `raw`. Raises `BadRequest`."""
+    return check(load(raw), permits)
+
+
+def load(raw: bytes) -> dict[str, Any]:
+    """The JSON object in `raw`. Raises `BadRequest`."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as fault:
@@ -120,28 +143,53 @@ def parse(raw: bytes) -> ChatRequest:
         raise BadRequest(f"The body is not JSON (at {place}).", code="invalid_json") from None
     if not isinstance(body, dict):
         raise BadRequest("The body must be a JSON object.", code="invalid_json")
-    _check_fields(body)
-    messages = body.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise BadRequest("`messages` must be a list of at least one message.", "messages")
-    parsed = tuple(_message(message, index) for index, message in enumerate(messages))
-    _check_lengths(parsed)
-    return ChatRequest(body, parsed)
+    if raw.count(b"[") + raw.count(b"{") > _DEEPEST:
+        _check_depth(body)
+    return body
 
 
-def _check_fields(body: dict[str, Any]) -> None:
+def _check_depth(body: dict[str, Any]) -> None:
+    """Raises `BadRequest` for a body nested deeper than what is written of it for the backend may be."""
+    level: list[Any] = [body]
+    for _ in range(_DEEPEST):
+        inner = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [one for values in inner for one in values if isinstance(one, dict | list)]
+        if not level:
+            return
+    raise BadRequest(f"The body is nested more than {_DEEPEST} levels deep.", code="invalid_json")
+
+
+def is_json(text: str) -> bool:
+    """Whether the text is a JSON document."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def check(body: dict[str, Any], permits: Permits) -> ChatRequest:
+    """The chat request that `body` is. Raises `BadRequest`."""
+    check_fields(body, permits, _REFUSED)
+    _check_format(body)
+    _check_tools(body, permits)
+    return ChatRequest(body, read_messages(body.get("messages"), permits))
+
+
+def check_fields(body: Mapping[str, Any], permits: Permits, refused: Mapping[str, str]) -> None:
+    """What holds for the bodies of every route: types, fields that must be allowed, numbers. Raises `BadRequest`."""
     for name, (kind, words) in _TYPES.items():
         value = body.get(name)
         if value is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
             raise BadRequest(f"`{name}` must be {words}.", name, "invalid_type")
-    for name, remedy in _REFUSED.items():
-        if body.get(name):
+    for name, remedy in refused.items():
+        if body.get(name) and name not in permits.fields:
             raise BadRequest(f"`{name}` is not served through Kindrail: {remedy}.", name, "unsupported_parameter")
     _check_inner_types(body)
-    _check_values(body)
+    _check_numbers(body, permits)
 
 
-def _check_inner_types(body: dict[str, Any]) -> None:
+def _check_inner_types(body: Mapping[str, Any]) -> None:
     stop, session = body.get("stop"), (body.get("metadata") or {}).get("session_id")
     if isinstance(stop, list) and not all(isinstance(one, str) for one in stop):
         raise BadRequest("`stop` must be a string or a list of strings.", "stop", "invalid_type")
@@ -150,59 +198,35 @@ def _check_inner_types(body: dict[str, Any]) -> None:
         raise BadRequest(f"`{name}` must be a string: the conversation's name.", name, "invalid_type")
 
 
-def _check_values(body: dict[str, Any]) -> None:
-    for name in ("n", "best_of"):
-        if body.get(name) not in (None, 1):
-            raise BadRequest(f"`{name}` must be 1: one answer is guarded per request.", name, "unsupported_value")
-    for name in ("max_tokens", "max_completion_tokens"):
-        if body.get(name) is not None and body[name] < 1:
-            raise BadRequest(f"`{name}` must be at least 1, or left out.", name, "invalid_value")
-    if (body.get("response_format") or {}).get("type", "text") != "text":
-        raise BadRequest("`response_format` must be text.", "response_format", "unsupported_value")
+def _check_numbers(body: Mapping[str, Any], permits: Permits) -> None:
+    count = body.get("n")
+    if count is not None and not 1 <= count <= permits.choices:
+        most = "1" if permits.choices == 1 else f"from 1 to {permits.choices}"
+        raise BadRequest(f"`n` must be {most}: so many answers are guarded per request.", "n", "unsupported_value")
+    if body.get("best_of") not in (None, 0, count or 1):
+        raise BadRequest("`best_of` must be as large as `n`, or left out.", "best_of", "unsupported_value")
+
+
+def _check_format(body: Mapping[str, Any]) -> None:
+    kind = (body.get("response_format") or {}).get("type", "text")
+    if kind not in ("text", *_JSON):
+        words = "`response_format` must be of the type text, json_object or json_schema."
+        raise BadRequest(words, "response_format", "unsupported_value")
     if body.get("modalities") not in (None, ["text"]):
         raise BadRequest('`modalities` must be ["text"].', "modalities", "unsupported_value")
 
 
-def _check_lengths(messages: tuple[Message, ...]) -> None:
-    for message in messages:
-        if message.role in ("user", "tool") and len(message.text) > _LONGEST_MESSAGE:
-            place = f"messages[{message.index}]"
-            words = f"`{place}` has more than {_LONGEST_MESSAGE} characters: send it in shorter messages."
-            raise BadRequest(words, place, "message_too_long")
-    if sum(len(message.text) for message in messages) > _LONGEST_TALK:
-        words = f"`messages` have more than {_LONGEST_TALK} characters together: leave the oldest out."
-        raise BadRequest(words, "messages", "message_too_long")
+def _check_tools(body: Mapping[str, Any], permits: Permits) -> None:
+    for number, tool in enumerate(body.get("tools") or ()):
+        function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
+        place = f"tools[{number}]"
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+            words = f"`{place}` must be a tool of the type function, with a `function` that has a `name`."
+            raise BadRequest(words, place, "unsupported_value")
+        if not permits.tool(function["name"]):
+            words = f"`{place}` is a function that the policy does not allow: name it under the policy's `tools`."
+            raise BadRequest(words, place, "tool_not_allowed")
 
 
-def _message(message: object, index: int) -> Message:
-    place = f"messages[{index}]"
-    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-        raise BadRequest(f"`{place}` must be an object with a `role`.", place)
-    name = message["role"]
-    text = _text(message.get("content"), f"{place}.content", optional=name == "assistant")
-    if name in _SYSTEM:
-        return Message(None, text, index)
-    # whatever is not known to come from the model or a tool is judged as the user's
-    role: Role = "assistant" if name == "assistant" else "tool" if name in ("tool", "function") else "user"
-    return Message(role, text, index)
-
-
-def _text(content: object, place: str, optional: bool) -> str:
-    """The text of a message's content: a string, or text parts joined by line ends."""
-    if isinstance(content, str):
-        return content
-    if content is None and optional:
-        return ""
-    if not isinstance(content, list):
-        raise BadRequest(f"`{place}` must be a string or a list of text parts.", place, "invalid_type")
-    texts = []
-    for number, part in enumerate(content):
-        here = f"{place}[{number}]"
-        if not isinstance(part, dict) or part.get("type") not in _TEXT_PARTS:
-            words = f"`{here}` must be a text part: other content is not guarded."
-            raise BadRequest(words, here, "unsupported_content")
-        text = part.get("refusal" if part["type"] == "refusal" else "text")
-        if not isinstance(text, str):
-            raise BadRequest(f"`{here}.text` must be a string.", here, "invalid_type")
-        texts.append(text)
-    return "\n".join(texts)
+def _given(body: Mapping[str, Any], name: str) -> bool:
+    return body.get(name) not in (None, False)

@@ -7,8 +7,8 @@ from proxy.line import Heard, Line
 from proxy.memo import Memo
 from proxy.turn import Turn
 from proxy.wire.collect import Collector
-from proxy.wire.events import Skeleton
 from proxy.wire.outbox import Outbox
+from proxy.wire.skeleton import Skeleton
 
 
 class Run:
@@ -35,7 +35,11 @@ async def run(policy, chunks, language="en", user="", state=None, history=()):
     upstream = Skeleton("up", "m")
     outbox = Outbox(Skeleton("t1", "m"))
     left = []
-    events = [upstream.text("", role=True), *(upstream.text(chunk) for chunk in chunks), upstream.finish("stop")]
+    events = [
+        upstream.part(0, role=True, content=""),
+        *(upstream.part(0, content=one) for one in chunks),
+        upstream.finish(0, "stop"),
+    ]
     for delta in events:
         text = outbox.hold(delta)
         left += outbox.release(await answer.feed(text) if text else ())

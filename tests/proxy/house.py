@@ -14,6 +14,7 @@ import uvicorn
 
 from proxy.app import create_app
 from proxy.config import SHIPPED_POLICIES, Config
+from proxy.live import Live
 from proxy.policy.load import load_policy
 from proxy.services import Services, open_services
 
@@ -74,12 +75,12 @@ def text_of(events):
 
 
 @asynccontextmanager
-async def house(backend=None, policy="kids-buddy", **settings) -> AsyncIterator[House]:
-    loaded = shipped(policy) if isinstance(policy, str) else policy
+async def house(backend=None, policy="kids-buddy", more=(), **settings) -> AsyncIterator[House]:
+    loaded = [shipped(one) if isinstance(one, str) else one for one in (policy, *more)]
     with tempfile.TemporaryDirectory(prefix="kr") as folder:
         config = Config(data=Path(folder), **settings)
         async with (
-            open_services(config, loaded, backend) as services,
+            open_services(config, Live.of(*loaded), backend) as services,
             _serving(create_app(config, services)) as url,
             httpx.AsyncClient(base_url=url, trust_env=False, timeout=20) as client,
         ):

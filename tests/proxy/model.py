@@ -14,11 +14,11 @@ class Model:
     def __init__(self, *answers, delay=0.0):
         self.answers, self.delay, self.asked, self.closed = list(answers), delay, [], 0
 
-    async def knows(self):
+    async def knows(self, model):
         return frozenset({"repetition_penalty"})
 
-    async def stream(self, body):
-        self.asked.append(body)
+    async def stream(self, ask):
+        self.asked.append(ask.body)
         words = self.answers[min(len(self.asked), len(self.answers)) - 1].split(" ")
         try:
             for number, word in enumerate(words):

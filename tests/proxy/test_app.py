@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 
 import pytest
 from fake_upstream import VLLM, chunk, upstream
@@ -34,7 +35,7 @@ def shape(response):
         (b'{"messages": [{"role": "user", "content": "a"}], "max_tokens": true}', 400, "invalid_type", "max_tokens"),
         (b'{"messages": [{"role": "user", "content": "a"}], "stream_options": 1}', 400, "invalid_type", "stream_options"),
         (b'{"messages": [{"role": "user", "content": "a"}], "n": 2}', 400, "unsupported_value", "n"),
-        (b'{"messages": [{"role": "user", "content": "a"}], "tools": [{}]}', 400, "unsupported_parameter", "tools"),
+        (b'{"messages": [{"role": "user", "content": "a"}], "tools": [{}]}', 400, "unsupported_value", "tools[0]"),
         (b'{"messages": [{"role": "user", "content": "a"}], "model": "nobody"}', 404, None, "model"),
         (
             b'{"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}', 400, "unsupported_content",
@@ -60,7 +61,7 @@ async def test_a_body_too_large_is_refused_whole_or_in_pieces():
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/messages", "/v1/completions", "/v1/responses", "/v1/embeddings", "/v1/chat/completions/batch", "/invocations",
+    ["/v1/messages", "/v1/responses/resp_1/cancel", "/v1/chat/completions/batch", "/invocations",
      "/inference/v1/generate", "/generate", "/generate_stream", "/tokenize", "/docs", "/", "/v1/chat/completions/"],
 )  # fmt: skip
 async def test_unknown_routes_are_denied(path):
@@ -85,6 +86,29 @@ async def test_health_models_and_metrics():
         page = (await home.client.get("/metrics")).text
         assert 'kindrail_turns_total{outcome="ended",policy="kids-buddy@1"} 1.0' in page
         assert 'kindrail_verdicts_total{act="end",mode="enforce",policy="kids-buddy@1",rail="stop"} 1.0' in page
+
+
+async def test_what_is_no_model_is_not_listed():
+    listed = {"/v1/models": (200, b'{"object": "list", "data": ["x", {"id": 3}, null, {"id": "org/m", "root": "r"}]}')}
+    async with upstream(failing(500, b""), listed) as fake, house(backend_url=fake.url) as home:
+        assert (await home.client.get("/v1/models")).json()["data"] == [{"id": 3}, {"id": "org/m", "root": "r"}]
+        assert (await home.client.get("/v1/models/org/m")).json() == {"id": "org/m", "root": "r"}
+        for name in ("x", "3", "", "org", "org/m/"):
+            assert shape(await home.client.get(f"/v1/models/{name}")) == (404, "model_not_found", "model")
+
+
+async def test_an_exception_is_logged_without_its_words(caplog, monkeypatch):
+    async def breaks():
+        raise KeyError("Zebra")
+
+    async with house(BUDDY(0)) as home:
+        monkeypatch.setattr(logging.getLogger("uvicorn.error"), "propagate", True)
+        monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
+        monkeypatch.setattr(home.services.backend, "models", breaks)
+        response = await home.client.get("/v1/models")
+        assert shape(response) == (500, "internal_error", None)
+    assert "unforeseen KeyError at " in caplog.text
+    assert "Zebra" not in caplog.text + response.text
 
 
 async def test_not_ready_without_a_backend():
@@ -243,7 +267,9 @@ async def test_unknown_fields_pass_both_ways():
         await wire.end()
 
     async with upstream(answer, VLLM) as fake, house(backend_url=fake.url, policy="general") as home:
-        whole = (await home.ask("Hello", priority=3, user="u", metadata={"a": "b"}, vllm_xargs={"c": 1})).json()
+        whole = (
+            await home.ask("Hello", stop=["x"], priority=3, user="u", metadata={"a": "b"}, vllm_xargs={"c": 1})
+        ).json()
         asked = fake.chats[0].body
         assert (asked["priority"], asked["user"], asked["metadata"], asked["vllm_xargs"]) == (
             3,

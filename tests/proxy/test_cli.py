@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from proxy.cli import app
+from proxy.config import KeyEntry, load_config
+from proxy.keyring import SHAPE, hashed
 
 POLICY = """\
 policy: short
@@ -127,3 +130,80 @@ def test_explain_lines_of_json(folder: Path) -> None:
     assert result.exit_code == 1
     assert second == {"error": "line 2: not valid JSON"}
     assert first == third
+
+
+# Keys
+
+
+@pytest.fixture
+def keys(data: Path) -> Callable[..., Result]:
+    """Runs `kindrail key`, with the embedded store in a folder of its own."""
+    environment = {"KINDRAIL_DATA": str(data), "KINDRAIL_KEYS_IN_STORE": "true"}
+    return lambda *arguments: CliRunner().invoke(app, ["key", *arguments], env=environment)
+
+
+def test_a_key_is_shown_once_with_its_entry(keys: Callable[..., Result], tmp_path: Path) -> None:
+    options = "--tenant home --policy general --model buddy* --model small --header x-trace --policy-choice kids-*"
+    limits = "--allow image --requests 60 --tokens 9000 --concurrency 4 --body 2048"
+    result = keys("new", "tablet", *options.split(), *limits.split())
+    key, _, entry = result.stdout.partition("\n")
+    assert result.exit_code == 0
+    assert result.output.count(key) == 1
+    file = tmp_path / "kindrail.yaml"
+    file.write_text(entry, encoding="utf-8")
+    (read,) = load_config(file, {}).keys
+    assert read == KeyEntry.model_validate({
+        "id": "tablet", "hash": hashed(key), "tenant": "home", "policy": "general", "models": ["buddy*", "small"],
+        "headers": ["x-trace"], "policies": ["kids-*"], "allow": ["image"],
+        "limits": {"requests": 60, "tokens": 9000, "concurrency": 4, "body": 2048},
+    })  # fmt: skip
+    listed = keys("list", "--config", str(file))
+    assert (listed.exit_code, listed.stdout) == (0, "tablet  tenant home  policy general\n")
+
+
+def test_keys_are_put_into_the_store_listed_and_revoked(keys: Callable[..., Result]) -> None:
+    made = keys("new", "tablet", "--tenant", "home", "--store")
+    assert made.exit_code == 0
+    assert SHAPE.fullmatch(made.output.strip())  # the key and nothing else
+    again = keys("new", "tablet", "--store")
+    assert (again.exit_code, again.stdout) == (2, "")
+    assert "revoke it first" in again.stderr
+    assert keys("list", "--store").output == "tablet  tenant home  policy (the general one)\n"
+    assert keys("list").output == ""
+    assert "opens nothing" in keys("revoke", "tablet").output
+    assert keys("list", "--store").output == ""
+    missing = keys("revoke", "tablet")
+    assert (missing.exit_code, missing.stdout) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["new", "Tablet 7"], "id: "),
+        (["new", "tablet", "--requests", "0"], "limits.requests: "),
+        (["new", "tablet", "--config", "{folder}/none.yaml", "--store"], "none.yaml: cannot be read"),
+        (["list", "--config", "{folder}/none.yaml"], "none.yaml: cannot be read"),
+        (["new"], "Missing argument"),
+    ],
+)
+def test_a_key_that_cannot_be_made_is_told_of(
+    keys: Callable[..., Result], tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    result = keys(*(one.format(folder=tmp_path) for one in arguments))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+def test_keys_in_a_store_that_nobody_asks_are_warned_of(data: Path) -> None:
+    result = CliRunner().invoke(app, ["key", "new", "tablet", "--store"], env={"KINDRAIL_DATA": str(data)})
+    assert result.exit_code == 0
+    assert "keys_in_store" in result.stderr
+    assert SHAPE.fullmatch(result.stdout.strip())
+
+
+def test_the_configuration_file_can_be_named_in_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "kindrail.yaml"
+    file.write_text("port: 99999999\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["serve"], env={"KINDRAIL_CONFIG": str(file)})
+    assert result.exit_code == 2
+    assert f"{file}: port" in result.output

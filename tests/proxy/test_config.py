@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from proxy.config import SHIPPED_POLICIES, Config, ConfigFault, load_config
+from proxy.config import SHIPPED_POLICIES, BackendEntry, Config, ConfigFault, KeyEntry, Limits, load_config
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ def test_every_setting_may_come_from_either_source(file):
         "backend_url": "http://127.0.0.1:8000", "backend_api_key": "k", "redis_url": "redis://r", "policies": "p",
         "policy": "general", "host": "::1", "port": "1", "admin_port": "2", "data": "d", "secret_file": "s",
         "max_body": "2048", "connect_timeout": "400ms", "first_token_timeout": "2m", "between_tokens_timeout": "1.5s",
-        "keep_alive": "1h",
+        "keep_alive": "1h", "backend_kind": "tgi", "keys_in_store": "true",
     }  # fmt: skip
-    assert set(settings) == set(Config.model_fields)
+    assert set(settings) | {"backends", "keys"} == set(Config.model_fields)  # lists are for the file alone
     file.write_text("".join(f"{name}: {value}\n" for name, value in settings.items()))
     config = load_config(file, {})
     assert config == load_config(environment={f"KINDRAIL_{name.upper()}": value for name, value in settings.items()})
@@ -136,4 +136,94 @@ def test_it_stays_as_it_is():
 
 
 def test_every_setting_is_described():
-    assert [name for name, field in Config.model_fields.items() if not field.description] == []
+    models = (Config, BackendEntry, KeyEntry, Limits)
+    assert [name for one in models for name, field in one.model_fields.items() if not field.description] == []
+
+
+LISTS = """
+backends:
+  - url: http://gpu-1:8000/v1
+    api_key: ${GPU_KEY}
+    models: [llama-*]
+    rename: {gpt-4o: llama-3}
+    weight: 3
+    concurrency: 8
+    first_token_timeout: 20s
+  - kind: litellm
+    models: [anthropic/claude]
+keys:
+  - id: toys
+    hash: sha256:%s
+    tenant: toymaker
+    models: [llama-*]
+    limits: {requests: 60, body: 4096}
+"""
+
+
+def test_lists_are_read_from_the_file(file):
+    file.write_text(LISTS % ("0" * 64))
+    config = load_config(file, {"GPU_KEY": SECRET})
+    server, provider = config.backends
+    assert (server.url, server.api_key, server.models) == ("http://gpu-1:8000/v1", SECRET, ["llama-*"])
+    assert (server.rename, server.weight, server.concurrency) == ({"gpt-4o": "llama-3"}, 3, 8)
+    assert (server.kind, server.first_token_timeout, server.connect_timeout) == ("auto", 20, None)
+    assert (provider.kind, provider.url, provider.weight) == ("litellm", "", 1)
+    (key,) = config.keys
+    assert (key.id, key.tenant, key.policy, key.models) == ("toys", "toymaker", "", ["llama-*"])
+    assert (key.limits.requests, key.limits.body, key.limits.tokens) == (60, 4096, None)
+    assert SECRET not in f"{config} {config!r}"
+    assert "0" * 64 not in f"{config} {config!r}"
+
+
+URL = "url: http://a"
+A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+
+
+@pytest.mark.parametrize(
+    ("in_file", "message"),
+    [
+        (
+            f"backends: [{{{URL}}}, {{url: gpu-1:8000}}]",
+            "backends[1].url: must be an http(s) address, as in http://gpu-1:8000",
+        ),
+        (f"backends: [{{{URL}}}, {{models: [a]}}]", "backends[1]: needs a `url`"),
+        ("backends: [{kind: litellm}]", "backends[0]: a `kind: litellm` needs its `models`"),
+        ("backends: [{kind: ollama, url: http://a}]", "backends[0].kind: "),
+        (f"backends: [{{{URL}, weight: 0}}]", "backends[0].weight: "),
+        (f"backends: [{{{URL}, models: a}}]", "backends[0].models: Input should be a valid list"),
+        (f"backends: [{{{URL}, models: [a, [b]]}}]", "backends[0].models[1]: "),
+        (f"backends: [{{{URL}, rename: {{a: [b]}}}}]", "backends[0].rename.a: "),
+        (f"backends: [{{{URL}, wieght: 2}}]", "backends[0].wieght: Extra inputs are not permitted"),
+        (f"backends: [{{{URL}, connect_timeout: 5}}]", "backends[0].connect_timeout: a length of time is"),
+        (
+            f"backends: [{{{URL}, api_key: '${{GPU_KEY}}'}}]",
+            "backends[0].api_key: GPU_KEY is not set in the environment",
+        ),
+        ("backends: http://a", "backends: Input should be a valid list"),
+        (
+            f"backend_url: http://b\nbackends: [{{{URL}}}]",
+            "backends and {file}: backend_url: the model servers are set twice",
+        ),
+        (
+            f"keys: [{{id: a, hash: '{A}'}}, {{id: b, hash: '{B}'}}, {{id: a, hash: '{B}'}}]",
+            "keys: keys[2] has the id of keys[0]",
+        ),
+        (f"keys: [{{id: a, hash: '{A}'}}, {{id: b, hash: '{A}'}}]", "keys: keys[1] has the hash of keys[0]"),
+        ("keys: [{id: a, hash: s3cret}]", "keys[0].hash: "),
+        (f"keys: [{{id: A B, hash: '{A}'}}]", "keys[0].id: "),
+        (f"keys: [{{id: a, hash: '{A}', limits: {{requests: 0}}}}]", "keys[0].limits.requests: "),
+    ],
+)
+def test_a_fault_within_a_list_names_its_place(file, in_file, message):
+    file.write_text(in_file)
+    text = fault(file)
+    assert f"{file}: {message.format(file=file)}" in text
+    assert text.count("\n") == 0
+    assert SECRET not in text
+
+
+def test_servers_set_in_two_sources_are_named_with_both(file):
+    file.write_text(f"backends: [{{{URL}}}]")
+    text = fault(file, {"KINDRAIL_BACKEND_URL": "http://b"})
+    assert f"{file}: backends and KINDRAIL_BACKEND_URL: " in text
+    assert len(load_config(file, {"KINDRAIL_BACKEND_URL": "http://b"}, backend_url="").backends) == 1

@@ -5,8 +5,9 @@ import asyncio
 import orjson
 import pytest
 
-from proxy.reply import StreamReply, WholeReply
+from proxy.reply import Fault, StreamReply, WholeReply
 from proxy.turn import Delta
+from proxy.wire.dialect import Chat
 
 HEADERS = {"x-kindrail-turn": "t1"}
 FAULT = {"message": "engine dead", "type": "upstream_error", "param": None, "code": None}
@@ -46,7 +47,7 @@ def delta(text, raw=None):
 
 async def test_a_stream_sends_nothing_before_its_first_event():
     wire = Wire()
-    reply = StreamReply(wire, HEADERS, keep_alive=0.01)
+    reply = StreamReply(wire, HEADERS, Chat(), keep_alive=0.01)
     await reply.events([])
     await asyncio.sleep(0.05)
     assert (wire.sent, reply.started) == ([], False)
@@ -55,7 +56,7 @@ async def test_a_stream_sends_nothing_before_its_first_event():
 
 async def test_a_stream_sends_the_bytes_that_came():
     wire = Wire()
-    reply = StreamReply(wire, HEADERS, NEVER)
+    reply = StreamReply(wire, HEADERS, Chat(), NEVER)
     await reply.events([delta("a", b'{"a" :1}'), delta("b", b'{"b":\n2}')])
     await reply.events([delta("c", b"{}")])
     assert reply.started
@@ -71,14 +72,14 @@ async def test_a_stream_sends_the_bytes_that_came():
 
 async def test_a_stream_without_events_is_still_a_stream():
     wire = Wire()
-    await StreamReply(wire, HEADERS, NEVER).done()
+    await StreamReply(wire, HEADERS, Chat(), NEVER).done()
     assert (wire.head[0], wire.pieces, wire.ended) == (200, [b"data: [DONE]\n\n"], True)
 
 
 @pytest.mark.parametrize("end", ["done", "fault", "close"])
 async def test_comments_come_in_silence_alone_and_stop_at_the_end(end):
     wire = Wire()
-    reply = StreamReply(wire, HEADERS, keep_alive=0.2)
+    reply = StreamReply(wire, HEADERS, Chat(), keep_alive=0.2)
     await reply.events([delta("a")])
     for _ in range(4):
         await asyncio.sleep(0.1)
@@ -86,7 +87,9 @@ async def test_comments_come_in_silence_alone_and_stop_at_the_end(end):
     assert b": keep-alive\n\n" not in wire.pieces
     await asyncio.sleep(0.5)
     assert wire.pieces[5:] == [b": keep-alive\n\n"] * 2
-    await {"done": reply.done, "fault": lambda: reply.fault(500, FAULT), "close": lambda: asyncio.sleep(0)}[end]()
+    await {"done": reply.done, "fault": lambda: reply.fault(Fault(500, FAULT)), "close": lambda: asyncio.sleep(0)}[
+        end
+    ]()
     reply.close()
     count = len(wire.sent)
     await asyncio.sleep(0.3)
@@ -95,7 +98,7 @@ async def test_comments_come_in_silence_alone_and_stop_at_the_end(end):
 
 async def test_nothing_follows_the_end_though_a_comment_was_under_way():
     wire = Wire(slow=0.05)
-    reply = StreamReply(wire, HEADERS, keep_alive=0.02)
+    reply = StreamReply(wire, HEADERS, Chat(), keep_alive=0.02)
     await reply.events([delta("a")])
     await asyncio.sleep(0.04)  # the comment's own sending takes longer than this
     await reply.done()
@@ -106,8 +109,8 @@ async def test_nothing_follows_the_end_though_a_comment_was_under_way():
 @pytest.mark.parametrize("kind", ["stream", "whole"])
 async def test_a_fault_before_the_answer_is_a_status(kind):
     wire = Wire()
-    reply = StreamReply(wire, HEADERS, NEVER) if kind == "stream" else WholeReply(wire, HEADERS)
-    await reply.fault(429, FAULT)
+    reply = StreamReply(wire, HEADERS, Chat(), NEVER) if kind == "stream" else WholeReply(wire, HEADERS, Chat())
+    await reply.fault(Fault(429, FAULT))
     status, headers = wire.head
     assert (status, headers["content-type"], headers["x-kindrail-turn"]) == (429, "application/json", "t1")
     (body,) = wire.pieces
@@ -118,26 +121,26 @@ async def test_a_fault_before_the_answer_is_a_status(kind):
 
 async def test_a_fault_within_a_stream_is_its_last_event():
     wire = Wire()
-    reply = StreamReply(wire, HEADERS, NEVER)
+    reply = StreamReply(wire, HEADERS, Chat(), NEVER)
     await reply.events([delta("a")])
-    await reply.fault(500, FAULT)
+    await reply.fault(Fault(500, FAULT))
     assert wire.head[0] == 200
-    assert wire.pieces[1:] == [b"data: " + orjson.dumps({"error": FAULT}) + b"\n\n", b"data: [DONE]\n\n"]
+    assert wire.pieces[1:] == [b"data: " + orjson.dumps({"error": FAULT}) + b"\n\ndata: [DONE]\n\n"]
     assert wire.ended
 
 
 async def test_a_fault_after_collected_events_sends_none_of_them():
     wire = Wire()
-    reply = WholeReply(wire, HEADERS)
+    reply = WholeReply(wire, HEADERS, Chat())
     await reply.events([delta("Zebra")])
-    await reply.fault(500, FAULT)
+    await reply.fault(Fault(500, FAULT))
     assert wire.head[0] == 500
     assert b"Zebra" not in b"".join(wire.pieces)
 
 
 async def test_a_whole_answer_is_one_body():
     wire = Wire()
-    reply = WholeReply(wire, HEADERS)
+    reply = WholeReply(wire, HEADERS, Chat())
     await reply.events([delta("Hel"), delta("lo")])
     assert (wire.sent, reply.started) == ([], False)
     await reply.done()

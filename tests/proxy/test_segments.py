@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.segments import LOOK, TORN, Cut, Segmenter
+from proxy.segments import CALL, LOOK, TORN, Cut, Segmenter
 
 
 def cuts(chunks, hold="sentence", cap=200):
@@ -154,6 +154,80 @@ def test_nothing_is_searched_twice():
     assert len(segmenter._text) < 300
 
 
+# -- tool calls written into the text ----------------------------------------------------------------------------------
+
+BLOCK = '<tool_call>\n{"name": "find", "arguments": {"q": "One. Two! 3\\n"}}\n</tool_call>'
+CALLS = [
+    (BLOCK, ["call"]),
+    (f"I will look.\n{BLOCK}\nDone. Ok", ["line", "call", "sentence", "last"]),
+    (f"I will look. {BLOCK} Done.", ["sentence", "call", "last"]),
+    (f"I look{BLOCK}{BLOCK}", ["line", "call", "call"]),
+    (f"I look {BLOCK}\n\n{BLOCK}\n", ["line", "call", "line", "call", "last"]),
+    (f"  {BLOCK}", ["line", "call"]),
+    (f"My number is 010 {BLOCK} 1234 5678. Ok", ["line", "call", "sentence", "last"]),
+    (f"{'word ' * 50}{BLOCK}", ["line", "call"]),  # over the cap, and the marker comes before the cap must cut
+    (f"{'word ' * 52}w{BLOCK}", ["line", "call"]),
+    (f"{'word ' * 53}{BLOCK}", ["piece", "line", "call"]),  # ... and here it comes too late
+    (f"{'x' * 790}{BLOCK}", ["line", "call"]),
+    (f"{'x' * 800}{BLOCK}", ["torn", "call"]),
+    (f"{BLOCK}\n```python\nx. Y\n```\nOk", ["call", "line", "line", "line", "last"]),
+    # what is no call
+    ("a <tool_cal> b. C <tool_call", ["sentence", "last"]),
+    ("a < b. C <<tool_call", ["sentence", "last"]),
+    ("One </tool_call> two. Three", ["sentence", "last"]),
+    # one that never ends
+    ('Hm. <tool_call>{"q": "One. Two', ["sentence", "last"]),
+    (f"Hm <tool_call><tool_call> One. {BLOCK} Two. Three", ["line", "call", "sentence", "last"]),
+]
+
+
+@pytest.mark.parametrize(("text", "endings"), CALLS)
+def test_a_tool_call_is_one_piece(text, endings):
+    for hold in ("sentence", "clause"):
+        found = tr(text, hold=hold)
+        assert [cut.ending for cut in found] == endings
+        for cut in found:
+            if cut.ending == "call":
+                assert cut.text.startswith("<tool_call>")
+                assert cut.text.endswith("</tool_call>")
+
+
+@pytest.mark.parametrize(
+    ("text", "endings"),
+    [
+        (BLOCK, ["call"]),
+        (f"One. Two.\n{BLOCK}\nThree. Four {BLOCK} ok", ["line", "call", "line", "call", "last"]),
+        ("One. Two. <tool_call>{", ["line", "last"]),
+        ("One. Two. <tool_call", ["last"]),
+    ],
+)
+def test_a_message_held_whole_is_cut_around_its_tool_calls_alone(text, endings):
+    assert Segmenter("message").feed(text) == []
+    assert [cut.ending for cut in tr(text, hold="message")] == endings
+
+
+@pytest.mark.parametrize("hold", ["sentence", "message"])
+def test_a_tool_call_that_is_too_long_is_torn_and_goes_on_as_text(hold):
+    fits = f"<tool_call>{'x' * (CALL - 23)}</tool_call>"
+    assert [len(cut.text) for cut in tr(f"{fits} Ok", hold=hold)] == [CALL, 3]
+    long = cuts([f"<tool_call>{'x' * (CALL - 22)}</tool_call>"], hold)
+    assert long == cuts(chunked(f"<tool_call>{'x' * (CALL - 22)}</tool_call>", 1), hold)
+    assert [(len(cut.text), cut.ending) for cut in long] == [(CALL, "torn"), (1, "last")]
+
+
+def test_a_tool_call_leaves_with_its_last_character():
+    segmenter = Segmenter()
+    assert [segmenter.feed(character) for character in BLOCK[:-1]] == [[]] * (len(BLOCK) - 1)
+    assert segmenter.feed(">") == [Cut(BLOCK, "call")]
+
+
+def test_what_is_held_of_a_tool_call_is_bounded():
+    segmenter = Segmenter()
+    for _ in range(5 * CALL // 1000):
+        segmenter.feed("<tool_call>" + "y" * 989)
+        assert len(segmenter._text) < CALL + 1000
+
+
 ALPHABET = st.sampled_from(
     [
         *list("ab1 2.!?\n\"'@,A가나~…😊。`|-() "),
@@ -165,10 +239,16 @@ ALPHABET = st.sampled_from(
         "om",
         "```",
         "\u200b",
+        "<tool_call>",
+        "</tool_call>",
+        "<tool_",
+        "<",
     ]
 )
 
 
-@given(st.lists(ALPHABET, max_size=60).map("".join), st.integers(3, 60), st.sampled_from(["sentence", "clause"]))
+@given(
+    st.lists(ALPHABET, max_size=60).map("".join), st.integers(3, 60), st.sampled_from(["sentence", "clause", "message"])
+)
 def test_property_no_chunking_changes_the_cuts(text, cap, hold):
     tr(text, cap=cap, hold=hold)

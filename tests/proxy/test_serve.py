@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 from proxy.backends.scripted import ScriptedBackend
 from proxy.cli import app as cli
 from proxy.policy.load import load_policy
+from proxy.turn import Ask
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {
@@ -98,7 +99,7 @@ def snippet(banner, first):
 
 
 async def unguarded(body):
-    return text_of([delta.event async for delta in ScriptedBackend(0).stream(body)])
+    return text_of([delta.event async for delta in ScriptedBackend(0).stream(Ask(body))])
 
 
 def test_the_banner_says_what_runs(demo):
@@ -221,4 +222,4 @@ def test_a_faulty_policy_is_not_served(data, small, old, new, message):
 @pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("::", True), ("127.0.0.2", False), ("localhost", False)])  # fmt: skip
 def test_an_open_door_is_warned_of(data, small, host, warned, caplog):
     refused(data, {**small, "KINDRAIL_HOST": host, "KINDRAIL_REDIS_URL": "none"})  # before it listens
-    assert (f"listening on {host}: " in caplog.text) is warned
+    assert (f"listening on {host} without API keys: " in caplog.text) is warned

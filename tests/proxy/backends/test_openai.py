@@ -8,9 +8,10 @@ from contextlib import aclosing
 
 import pytest
 from connected import BODY, collect, connected, fault_of
-from fake_upstream import DONE, HELLO, VLLM, Answer, Wire, chunk, no_head, no_second_event, says, upstream
+from fake_upstream import DONE, HELLO, VLLM, Answer, Wire, chunk, no_head, no_second_event, refuses, says, upstream
 
 from proxy.backends.openai import OpenAIBackend
+from proxy.turn import Ask
 
 
 async def test_a_vllm_stream_passes_byte_for_byte() -> None:
@@ -22,33 +23,6 @@ async def test_a_vllm_stream_passes_byte_for_byte() -> None:
     assert asked.path == "/v1/chat/completions"
     assert asked.headers["authorization"] == "Bearer key"
     assert asked.body == BODY
-
-
-async def test_a_tgi_stream() -> None:
-    payloads = [
-        json.dumps(
-            {
-                "object": "chat.completion.chunk",
-                "id": "",
-                "created": 1741688515,
-                "model": "m",
-                "choices": [{"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": finish}],
-                "usage": None,
-            }
-        )
-        for text, finish in (("Ciao", None), ("!", "stop_sequence"))
-    ]
-
-    async def answer(wire: Wire) -> None:
-        await wire.head()
-        for payload in (*payloads, DONE):
-            await wire.send(f":\n\ndata:{payload}\n\n".encode())
-        await wire.end()
-
-    async with connected(answer, {"/info": (200, b'{"model_id":"m"}')}) as (backend, _):
-        deltas = await collect(backend)
-        assert await backend.knows() == frozenset()
-    assert [delta.raw.decode() for delta in deltas] == payloads
 
 
 @pytest.mark.parametrize(
@@ -68,7 +42,7 @@ async def test_streams_that_are_complete_in_their_way(payloads: tuple[str, ...])
 async def test_the_address_with_and_without_v1(suffix: str) -> None:
     async with upstream(says(*HELLO, DONE), VLLM) as fake:
         backend = OpenAIBackend(fake.url + suffix)
-        await backend.knows()
+        await backend.knows("tiny")
         await collect(backend)
         await backend.close()
     assert [asked.path for asked in fake.asked] == ["/version", "/v1/chat/completions"]
@@ -91,14 +65,14 @@ async def test_a_slow_client_is_not_the_servers_silence() -> None:
 
     async with connected(answer, first_event=1, between_events=0.2) as (backend, _):
         count = 0
-        async for _delta in backend.stream(BODY):
+        async for _delta in backend.stream(Ask(BODY)):
             count += 1
             await asyncio.sleep(0.45)
     assert count == 2
 
 
 async def close_after_one(backend: OpenAIBackend) -> None:
-    async with aclosing(backend.stream(BODY)) as deltas:
+    async with aclosing(backend.stream(Ask(BODY))) as deltas:
         await anext(deltas)
 
 
@@ -186,29 +160,86 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
         assert len(await collect(backend)) == len(HELLO)
 
 
+TGI = {"/info": (200, b'{"model_id":"m"}')}
+RUNNING = "continuous_usage_stats"  # what vLLM alone counts
+
+
 async def test_what_it_knows_is_asked_once() -> None:
     async with connected(says(*HELLO, DONE), VLLM) as (backend, fake):
-        assert "repetition_penalty" in await backend.knows()
-        assert "repetition_penalty" in await backend.knows()
+        assert {"repetition_penalty", RUNNING} <= await backend.knows("tiny")
+        assert {"repetition_penalty", RUNNING} <= await backend.knows("other")
         await collect(backend)
-    assert fake.count("/version") == 1
+    assert (fake.count("/version"), fake.count("/info")) == (1, 0)
+
+
+async def test_tgi_is_told_by_its_info() -> None:
+    async with connected(says(*HELLO, DONE), TGI) as (backend, fake):
+        assert await backend.knows("tiny") == {"repetition_penalty"}
+        await collect(backend)
+    assert (fake.count("/version"), fake.count("/info")) == (1, 1)
 
 
 @pytest.mark.parametrize(
-    "answer", [(404, b""), (200, b"<html>"), (200, b"[]"), (200, b"{}"), (401, b'{"version":"1"}')]
+    ("kind", "known"),
+    [("vllm", {"repetition_penalty", "top_k", "min_p", RUNNING}), ("tgi", {"repetition_penalty"}), ("openai", set())],
 )
-async def test_another_server_knows_nothing_more(answer: tuple[int, bytes]) -> None:
-    async with connected(says(*HELLO, DONE), {"/version": answer}) as (backend, fake):
-        assert await backend.knows() == frozenset()
-        assert await backend.knows() == frozenset()
-    assert fake.count("/version") == 1
+async def test_a_kind_that_is_given_is_not_asked_for(kind: str, known: set[str]) -> None:
+    async with connected(says(*HELLO, DONE), VLLM | TGI, kind=kind) as (backend, fake):
+        assert await backend.knows("tiny") == known
+        await collect(backend)
+    assert [asked.method for asked in fake.asked] == ["POST"]
 
 
-async def test_a_server_that_is_still_starting_is_asked_again() -> None:
-    async with connected(says(*HELLO, DONE), {"/version": (503, b"")}) as (backend, fake):
-        assert await backend.knows() == frozenset()
+@pytest.mark.parametrize("path", ["/version", "/info"])
+@pytest.mark.parametrize(
+    "answer", [(404, b""), (200, b"<html>"), (200, b"[]"), (200, b"{}"), (401, b'{"version":"1","model_id":"m"}')]
+)
+async def test_another_server_knows_nothing_more(path: str, answer: tuple[int, bytes]) -> None:
+    async with connected(says(*HELLO, DONE), {path: answer}) as (backend, fake):
+        assert await backend.knows("tiny") == frozenset()
+        assert await backend.knows("tiny") == frozenset()
+    assert fake.count(path) == 1
+
+
+@pytest.mark.parametrize("path", ["/version", "/info"])
+async def test_a_server_that_is_still_starting_is_asked_again(path: str) -> None:
+    async with connected(says(*HELLO, DONE), {path: (503, b"")}) as (backend, fake):
+        assert await backend.knows("tiny") == frozenset()
+        assert len(await collect(backend)) == len(HELLO)
         fake.gets = VLLM
-        assert "repetition_penalty" in await backend.knows()
+        assert "repetition_penalty" in await backend.knows("tiny")
+
+
+async def test_headers_reach_the_server_but_never_in_the_place_of_its_own() -> None:
+    passed = {"X-Request-Id": "r-1", "traceparent": "00-1", "x-tenant": "a"}
+    ours = {
+        **{"Authorization": "Bearer theirs", "Host": "elsewhere", "Cookie": "a=b", "Connection": "close"},
+        **{"Content-Type": "text/plain", "content-length": "1", "Accept": "text/html", "accept-encoding": "br"},
+        **{"Transfer-Encoding": "chunked", "Proxy-Authorization": "x", "te": "trailers", "Expect": "100-continue"},
+    }
+    strange = {"x-name": "피치카토"}
+    async with connected(says(*HELLO, DONE), VLLM) as (backend, fake):
+        assert [delta async for delta in backend.stream(Ask(BODY, headers={**passed, **ours, **strange}))]
+        await collect(backend)
+        with_headers, without = (dict(asked.headers) for asked in fake.chats)
+    assert with_headers == without | {name.lower(): value for name, value in passed.items()}
+    assert without["authorization"] == "Bearer key"
+
+
+async def test_completions_are_a_stream_of_their_own_route() -> None:
+    body = {"model": "tiny", "prompt": "once upon", "stream": True}
+    async with connected(says(*HELLO, DONE), VLLM) as (backend, fake):
+        assert len(await collect(backend, body, "completions")) == len(HELLO)
+    assert (fake.chats[0].path, fake.chats[0].body) == ("/v1/completions", body)
+
+
+async def test_a_route_without_a_stream_is_answered_whole() -> None:
+    answer, body = {"object": "list", "data": [{"embedding": [0.5]}]}, {"model": "tiny", "input": "hello"}
+    async with connected(refuses(200, json.dumps(answer).encode()), VLLM) as (backend, fake):
+        assert await backend.whole(Ask(body, "embeddings", {"x-tenant": "a"})) == answer
+    asked = fake.chats[0]
+    assert (asked.path, asked.body, asked.headers["accept"]) == ("/v1/embeddings", body, "application/json")
+    assert (asked.headers["authorization"], asked.headers["x-tenant"]) == ("Bearer key", "a")
 
 
 async def test_the_list_of_models_is_passed_on() -> None:

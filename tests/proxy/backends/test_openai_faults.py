@@ -9,7 +9,7 @@ from connected import BODY, collect, connected, fault_of
 from fake_upstream import DONE, Answer, Wire, chunk, no_head, no_second_event, refuses, says
 
 from proxy.backends.openai import OpenAIBackend
-from proxy.turn import Delta
+from proxy.turn import Ask, Delta
 
 ERRORS = [
     pytest.param(
@@ -88,6 +88,36 @@ async def test_a_refused_key_is_our_fault_not_the_clients(status: int, body: byt
             assert "KINDRAIL_BACKEND_API_KEY" in str(fault)
 
 
+@pytest.mark.parametrize("when", ["3", "Sat, 21 Nov 2026 04:00:00 GMT"])
+@pytest.mark.parametrize("status", [429, 503])
+async def test_when_to_come_again_is_passed_on(status: int, when: str) -> None:
+    async def answer(wire: Wire) -> None:
+        await wire.head(status, "application/json", f"retry-after: {when}", "x-secret: a")
+        await wire.end()
+
+    async with connected(answer) as (backend, _):
+        for work in (collect(backend), backend.whole(Ask(BODY, "embeddings"))):
+            assert (await fault_of(work)).headers == {"retry-after": when}
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        (refuses(404, b'{"detail":"Not Found"}'), 404, None),
+        (refuses(401, b""), 502, "backend_unauthorized"),
+        (refuses(200, b"<html>pizzicato</html>"), 502, "backend_bad_answer"),
+        (refuses(200, b"[]"), 502, "backend_bad_answer"),
+        (no_head, 504, "backend_timeout"),
+    ],
+)
+async def test_a_whole_answer_that_is_none(answer: Answer, status: int, code: str | None) -> None:
+    async with connected(answer, first_event=0.2) as (backend, _):
+        began = time.monotonic()
+        fault = await fault_of(backend.whole(Ask(BODY, "embeddings")))
+        assert time.monotonic() - began < 1
+    assert (fault.status, fault.error["code"]) == (status, code)
+
+
 async def test_of_an_errors_body_only_the_beginning_is_read() -> None:
     async def answer(wire: Wire) -> None:
         await wire.head(500, "text/plain")
@@ -125,7 +155,8 @@ async def test_what_is_no_stream_is_refused(answer: Answer) -> None:
             "EngineCore died",
         ),
         ('{"error":{"message":"too many tokens","http_status_code":422}}', 422, "too many tokens"),
-        ('{"error":"Request failed","error_type":"generation"}', 502, "Request failed"),
+        ('{"error":"Request failed","error_type":"generation"}', 424, "Request failed"),
+        ('{"error":"Request failed","error_type":"unheard"}', 502, "Request failed"),
         ('{"object":"error","message":"out of memory","code":503}', 503, "out of memory"),
         ('{"error":{"message":"odd","code":200}}', 502, "odd"),
         ('{"choices": [{"delta": {"content": "pizzicato', 502, "not a JSON object"),
@@ -141,7 +172,7 @@ async def test_an_error_inside_the_stream(payload: str, status: int, message: st
         deltas: list[Delta] = []
 
         async def read() -> None:
-            async for delta in backend.stream(BODY):
+            async for delta in backend.stream(Ask(BODY)):
                 deltas.append(delta)
 
         fault = await fault_of(read())
@@ -229,10 +260,10 @@ async def test_a_port_where_nobody_listens() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         backend = OpenAIBackend(f"http://127.0.0.1:{closed.getsockname()[1]}")
-        for work in (collect(backend), backend.models()):
+        for work in (collect(backend), backend.models(), backend.whole(Ask(BODY, "embeddings"))):
             fault = await fault_of(work)
             assert (fault.status, fault.error["code"]) == (502, "backend_unreachable")
-        assert await backend.knows() == frozenset()
+        assert await backend.knows("tiny") == frozenset()
         await backend.close()
 
 

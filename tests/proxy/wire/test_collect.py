@@ -19,7 +19,7 @@ def part(delta=None, **fields):
 @pytest.mark.parametrize(
     ("deltas", "message"),
     [
-        ([], {"role": "assistant", "content": ""}),
+        ([{}], {"role": "assistant", "content": ""}),
         ([{"role": "assistant", "content": ""}, {"content": "Hel"}, {"content": "lo"}], {"role": "assistant", "content": "Hello"}),
         ([{"role": None, "content": None}, {"content": "Hi"}, {"content": None}], {"role": "assistant", "content": "Hi"}),
         ([{"role": "assistant"}, {"role": "assistant", "content": "Hi"}], {"role": "assistant", "content": "Hi"}),
@@ -67,11 +67,35 @@ def test_the_choice(choices, choice):
 )  # fmt: skip
 def test_what_stands_beside_the_choice(events, top):
     body = collected(*events)
-    assert body.pop("choices") == [{"index": 0, "message": {"role": "assistant", "content": ""}}]
-    assert body == {"object": "chat.completion", **top}
+    assert body == {"object": "chat.completion", "choices": [], **top}
 
 
-def test_other_choices_are_not_mixed_in():
-    body = collected(part({"content": "Hi"}), {"choices": [{"index": 1, "delta": {"content": "Zebra"}}]})
-    assert len(body["choices"]) == 1
-    assert body["choices"][0]["message"]["content"] == "Hi"
+def test_the_choices_of_one_request_stand_in_order():
+    second = {"choices": [{"index": 1, "delta": {"content": "b"}, "finish_reason": "stop"}]}
+    choices = collected(second, part({"content": "a"}), second)["choices"]
+    assert [(one["index"], one["message"]["content"]) for one in choices] == [(0, "a"), (1, "bb")]
+
+
+def called(*calls):
+    return part(
+        {
+            "tool_calls": [
+                {"index": index, "id": name, "function": {"name": name, "arguments": "{}"}} for index, name in calls
+            ]
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        ([called((0, "f"))], {"content": None, "calls": ["f"]}),
+        ([called((1, "g")), called((0, "f"))], {"content": None, "calls": ["f", "g"]}),
+        ([part({"content": "Hi"}), called((0, "f"))], {"content": "Hi", "calls": ["f"]}),
+        ([part({"content": ""}), part({"refusal": "No"}), part({"refusal": "."})], {"content": None, "refusal": "No."}),
+    ],
+)
+def test_calls_and_refusals_leave_no_empty_text(events, message):
+    told = collected(*events)["choices"][0]["message"]
+    calls = [call["function"]["name"] for call in told.pop("tool_calls", [])]
+    assert {**told, **({"calls": calls} if calls else {})} == {"role": "assistant", **message}

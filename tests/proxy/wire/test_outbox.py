@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from proxy.answer import Piece
 from proxy.turn import Delta
-from proxy.wire.events import Skeleton, admitted, content, finish_reason
+from proxy.wire.events import content, finish_reason
 from proxy.wire.outbox import Outbox
+from proxy.wire.sieve import Sieve
+from proxy.wire.skeleton import Skeleton
 
 
 def came(text, reason=None, **delta):
@@ -204,7 +206,7 @@ def test_a_last_event_tells_no_tokens_of_text_that_did_not_leave(final, pieces):
     told = {"content": [], "refusal": [{"token": "Two", "logprob": -0.1}]}
     fields = {"index": 0, "delta": {"content": final}, "finish_reason": "stop", "logprobs": told}
     body = {"id": "c", "choices": [fields]}
-    outbox = box(came("one."), admitted(Delta(orjson.dumps(body), body), running_usage=False))
+    outbox = box(came("one."), Sieve().admitted(Delta(orjson.dumps(body), body)))
     outbox.release(pieces)
     (last,) = outbox.close(None)
     assert "logprobs" not in last.event["choices"][0]

@@ -6,7 +6,8 @@ import orjson
 import pytest
 
 from proxy.policy.schema import Generation
-from proxy.wire.prompt import upstream_body
+from proxy.wire.messages import Permits
+from proxy.wire.prompt import storable, upstream_body
 from proxy.wire.request import parse
 
 EVERYTHING = frozenset({"repetition_penalty", "continuous_usage_stats"})
@@ -29,7 +30,7 @@ def assistant(text):
 
 
 def body(*messages, settings=None, texts=None, notes=(), knows=frozenset(), **fields):
-    request = parse(orjson.dumps({"messages": messages or (user("Hi"),), **fields}))
+    request = parse(orjson.dumps({"messages": messages or (user("Hi"),), **fields}), Permits())
     before = copy.deepcopy(request.body)
     made = upstream_body(request, Generation.model_validate(settings or {}), texts or {}, notes, knows)
     assert request.body == before, "the client's body was changed"
@@ -148,11 +149,19 @@ TOLD = [{"type": "text", "text": "a", "cache_control": {"b": "c"}}, {"type": "te
         ({"role": "critic", "content": "Hi", "name": "unjudged"}, {"role": "critic", "content": "Hi"}),
         *(
             ({"role": "assistant", "content": "Hi", name: "unjudged"}, assistant("Hi"))
-            for name in ("name", "reasoning_content", "reasoning", "refusal", "audio", "tool_calls", "function_call")
+            for name in ("name", "reasoning_content", "reasoning", "refusal", "audio", "function_call")
         ),
         ({"role": "assistant", "content": [{"type": "refusal", "refusal": "No", "text": "unjudged"}]}, assistant("No")),
-        ({"role": "assistant", "content": None, "tool_calls": [{"id": "c"}]}, assistant("")),
-        ({"role": "assistant", "tool_calls": [{"id": "c"}]}, assistant("")),
+        ({"role": "assistant", "content": None, "refusal": "No"}, assistant("No")),
+        ({"role": "user", "content": "Hi", "cache": {"keep": True, "odd": "unjudged"}}, user("Hi")),
+        ({"role": "user", "content": "Hi", "weight": 0.5}, {**user("Hi"), "weight": 0.5}),
+        (
+            {"role": "assistant", "tool_calls": [{"id": "c", "odd": 1, "function": {"name": "f", "arguments": "{}"}}]},
+            {
+                **assistant(""),
+                "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+            },
+        ),
         (
             {"role": "tool", "content": TOLD, "tool_call_id": "c", "name": "f", "odd": "unjudged"},
             {"role": "tool", "content": "a\nd", "tool_call_id": "c", "name": "f"},
@@ -246,3 +255,46 @@ def test_a_prompt_grows_at_its_end_alone(model):
         last = made
         talk += [assistant(f"Answer {turn}"), user(f"Question {turn}")]
     assert len(last) == (7 if model == "gemma-2" else 8)
+
+
+def test_parts_that_are_no_text_stand_beside_the_judged_text():
+    picture = {"type": "image_url", "image_url": {"url": "x"}}
+    sent = user([{"type": "text", "text": "This is Tom"}, picture])
+    request = parse(orjson.dumps({"messages": [sent]}), Permits(parts=frozenset({"image"})))
+    (made,) = upstream_body(request, Generation(), {0: "This is a friend"}, (), frozenset())["messages"]
+    assert made["content"] == [{"type": "text", "text": "This is a friend"}, picture]
+
+
+def test_a_note_leaves_the_pictures_where_they_are():
+    picture = {"type": "image_url", "image_url": {"url": "x"}}
+    request = parse(orjson.dumps({"messages": [user([picture])]}), Permits(parts=frozenset({"image"})))
+    (made,) = upstream_body(request, Generation(), {}, ["Be brief."], frozenset())["messages"]
+    assert made["content"] == [{"type": "text", "text": "\n\n(Be brief.)"}, picture]
+
+
+def test_the_arguments_of_earlier_calls_are_those_that_may_be_read():
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"who": "Tom"}'}}
+    sent = [user("Hi"), {**assistant(None), "tool_calls": [call]}]
+    request = parse(orjson.dumps({"messages": sent}), Permits())
+    made = upstream_body(request, Generation(), {(1, 0): "{}"}, (), frozenset())["messages"][1]
+    assert made["tool_calls"][0]["function"] == {"name": "f", "arguments": "{}"}
+
+
+def test_what_may_be_stored_of_a_message():
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"who": "Tom"}'}}
+    assert storable({"role": "user", "content": "Tom", "name": "Tom"}, ["<PERSON>"]) == user("<PERSON>")
+    assert storable({"role": "tool", "content": "Tom", "tool_call_id": "c"}, ["x"]) == {
+        "role": "tool",
+        "content": "x",
+        "tool_call_id": "c",
+    }
+    kept = storable({**assistant(None), "tool_calls": [call, call]}, ["", '{"who": "<PERSON>"}', "no json"])
+    assert [one["function"]["arguments"] for one in kept["tool_calls"]] == ['{"who": "<PERSON>"}', "{}"]
+
+
+@pytest.mark.parametrize("sent", [{}, {"store": True}, {"store": False}])
+def test_nobody_stores_upstream(sent):
+    made = upstream_body(
+        parse(orjson.dumps({"messages": [user("Hi")], **sent}), Permits()), Generation(), {}, (), frozenset()
+    )
+    assert made.get("store", False) is False

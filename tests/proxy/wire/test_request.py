@@ -5,20 +5,25 @@ import traceback
 import orjson
 import pytest
 
-from proxy.wire.request import BadRequest, Message, parse
+from proxy.wire.messages import BadRequest, Message, Permits
+from proxy.wire.request import parse
+
+FUNCTION = {"type": "function", "function": {"name": "get_weather"}}
+NOTHING = Permits()
+TOOLS = Permits(tools=("get_*",))
 
 
-def request(*messages, **fields):
-    return parse(raw(*messages, **fields))
+def request(*messages, permits=NOTHING, **fields):
+    return parse(raw(*messages, **fields), permits)
 
 
 def raw(*messages, **fields):
     return orjson.dumps({"messages": messages or [{"role": "user", "content": "Hello"}], **fields})
 
 
-def refusal(data):
+def refusal(data, permits=NOTHING):
     with pytest.raises(BadRequest) as caught:
-        parse(data)
+        parse(data, permits)
     return caught.value
 
 
@@ -60,7 +65,7 @@ def test_the_talk_is_without_the_apps_instructions():
         *(
             ({name: value}, name, "unsupported_parameter")
             for name, value in {
-                "tools": [{"type": "function"}], "functions": [{"name": "f"}], "prompt_logprobs": 1, "echo": True,
+                "functions": [{"name": "f"}], "prompt_logprobs": 1, "echo": True,
                 "chat_template": "{{ messages }}", "audio": {"voice": "x"}, "prompt_token_ids": [1], "prompt_embeds": "x",
                 "prompt": "x", "input": "x", "documents": [{"text": "x"}], "chat_template_kwargs": {"a": 1},
                 "prediction": {"content": "x"}, "return_token_ids": True, "top_logprobs": 2,
@@ -80,12 +85,17 @@ def test_the_talk_is_without_the_apps_instructions():
         ({"best_of": 2}, "best_of", "unsupported_value"),
         ({"best_of": "2"}, "best_of", "unsupported_value"),
         *(({"stop": stop}, "stop", "invalid_type") for stop in (3, True, {"a": "b"}, [3], ["x", None])),
-        *(({name: most}, name, "invalid_value") for name in ("max_tokens", "max_completion_tokens") for most in (0, -1)),
         *(({"metadata": {"session_id": name}}, "metadata.session_id", "invalid_type") for name in (3, False, ["tom"], {})),
         ({"n": 0}, "n", "unsupported_value"),
         ({"n": 2}, "n", "unsupported_value"),
-        ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_value"),
-        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "response_format", "unsupported_value"),
+        ({"response_format": {"type": "grammar"}}, "response_format", "unsupported_value"),
+        ({"response_format": {"type": ["text"]}}, "response_format", "unsupported_value"),
+        ({"tools": "f"}, "tools", "invalid_type"),
+        ({"tools": [FUNCTION]}, "tools[0]", "tool_not_allowed"),
+        ({"tools": [{"type": "function"}]}, "tools[0]", "unsupported_value"),
+        ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0]", "unsupported_value"),
+        ({"tools": ["f"]}, "tools[0]", "unsupported_value"),
+        ({"tool_choice": 3}, "tool_choice", "invalid_type"),
         ({"modalities": ["text", "audio"]}, "modalities", "unsupported_value"),
         ({"messages": None}, "messages", None),
         ({"messages": {}}, "messages", None),
@@ -99,6 +109,10 @@ def test_the_talk_is_without_the_apps_instructions():
         ({"messages": [{"role": "user", "content": ["a"]}]}, "messages[0].content[0]", "unsupported_content"),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url"}]}]}, "messages[0].content[1]", "unsupported_content"),
         ({"messages": [{"role": "user", "content": [{"type": "input_audio", "text": "a"}]}]}, "messages[0].content[0]", "unsupported_content"),
+        ({"messages": [{"role": "assistant", "tool_calls": "f"}]}, "messages[0].tool_calls", "invalid_type"),
+        ({"messages": [{"role": "assistant", "tool_calls": ["f"]}]}, "messages[0].tool_calls[0]", "invalid_type"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "tell me"}}]}]}, "messages[0].tool_calls[0]", "invalid_type"),
+        ({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}]}, "messages[0].tool_calls[0].function.arguments", "invalid_type"),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": 3}]}]}, "messages[0].content[0]", "invalid_type"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0]", "invalid_type"),
         ({"messages": [{"role": "assistant", "content": [{"type": "refusal", "text": "a"}]}]}, "messages[0].content[0]", "invalid_type"),
@@ -220,3 +234,93 @@ def test_the_session_in_the_metadata(metadata, session):
 @pytest.mark.parametrize(("fields", "model"), [({}, ""), ({"model": None}, ""), ({"model": "m"}, "m")])
 def test_the_model(fields, model):
     assert request(**fields).model == model
+
+
+@pytest.mark.parametrize(
+    ("permits", "fields"),
+    [
+        (TOOLS, {"tools": [FUNCTION], "tool_choice": "auto", "parallel_tool_calls": False}),
+        (Permits(choices=3), {"n": 3, "best_of": 3}),
+        (Permits(fields=frozenset({"top_logprobs", "documents"})), {"top_logprobs": 2, "documents": [{"text": "x"}]}),
+        (Permits(), {"response_format": {"type": "json_object"}, "max_tokens": 0, "store": True}),
+        (Permits(), {"structured_outputs": {"json": {}}, "tool_choice": "none"}),
+    ],
+)
+def test_what_policy_and_key_permit(permits, fields):
+    assert request(permits=permits, **fields).body == orjson.loads(raw(**fields))
+
+
+@pytest.mark.parametrize(
+    ("permits", "fields", "param"),
+    [
+        (Permits(choices=3), {"n": 4}, "n"),
+        (Permits(choices=3), {"n": 0}, "n"),
+        (TOOLS, {"tools": [FUNCTION, {"type": "function", "function": {"name": "set_alarm"}}]}, "tools[1]"),
+        (Permits(tools=("*",)), {"tools": [{"type": "function", "function": {"name": "tell me"}}]}, "tools[0]"),
+        (Permits(parts=frozenset({"audio"})), {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0]"),
+    ],
+)  # fmt: skip
+def test_what_goes_beyond_is_refused(permits, fields, param):
+    assert refusal(raw(**fields), permits).param == param
+
+
+@pytest.mark.parametrize("kind", ["image_url", "input_audio", "file"])
+def test_parts_that_no_rail_reads_pass_where_they_are_permitted(kind):
+    parts = [{"type": kind, kind: {"url": "x"}}, {"type": "text", "text": "a"}]
+    permits = Permits(parts=frozenset({"image", "audio", "file"}))
+    assert request({"role": "user", "content": parts}, permits=permits).messages == (Message("user", "a", 0),)
+
+
+def test_the_calls_of_an_assistant_are_read():
+    calls = [
+        {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a": "b"}'}},
+        {"function": {"name": "g"}},
+    ]
+    asked = request({"role": "assistant", "content": None, "tool_calls": calls})
+    assert asked.messages == (Message("assistant", "", 0, ('{"a": "b"}', "{}")),)
+
+
+def test_a_refusal_of_the_model_is_what_it_said():
+    assert request({"role": "assistant", "content": None, "refusal": "No."}).messages[0].text == "No."
+
+
+@pytest.mark.parametrize(
+    ("fields", "json", "forced"),
+    [
+        ({}, False, False),
+        ({"response_format": {"type": "text"}, "tool_choice": "auto"}, False, False),
+        ({"response_format": {"type": "json_object"}}, True, False),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, True, False),
+        ({"structured_outputs": {"json": {}}}, True, False),
+        ({"structured_outputs": {"json_object": True}}, True, False),
+        ({"structured_outputs": {"choice": ["a"]}}, False, False),
+        ({"guided_json": {}}, True, False),
+        ({"tool_choice": "required"}, False, True),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, False, True),
+    ],
+)
+def test_what_kind_of_answer_is_wanted(fields, json, forced):
+    asked = request(**fields)
+    assert (asked.wants_json, asked.forces_tools) == (json, forced)
+
+
+def test_which_functions_may_be_called():
+    offered = request(tools=[FUNCTION], permits=TOOLS).allows(TOOLS)
+    assert (offered("get_weather"), offered("get_time")) == (True, False)
+    written = request().allows(TOOLS)
+    assert (written("get_time"), written("set_alarm"), written("get all")) == (True, False, False)
+
+
+@pytest.mark.parametrize(("levels", "fits"), [(90, True), (300, False)])
+@pytest.mark.parametrize(("opens", "shuts"), [("[", "]"), ('{"a":', "}")])
+def test_a_body_is_nested_so_far(opens, shuts, levels, fits):
+    inner = "1" if opens == '{"a":' else ""
+    data = (
+        b'{"messages": [{"role": "user", "content": "Hi"}], "x": '
+        + (opens * levels + inner + shuts * levels).encode()
+        + b"}"
+    )
+    if fits:
+        assert parse(data, NOTHING).body["x"]
+    else:
+        assert refusal(data).code == "invalid_json"

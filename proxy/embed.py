@@ -1,0 +1,60 @@
+"""Embeddings: what the content rails redact does not reach the model, and the request is on the record.
+
+Nothing is said here and nobody is answered, so that of a verdict only its redactions act; the rest is recorded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from proxy.call import Call
+from proxy.line import Heard, Line
+from proxy.record import Outcome, Record
+from proxy.services import Services
+from proxy.turn import Ask, BackendFault, Turn, guess_language
+from proxy.wire.embeddings import EmbeddingsRequest
+from proxy.wire.sieve import metadata
+from proxy.wire.usage import told_usage
+
+_OF_ONE = ("object", "index", "embedding")
+_UNJUDGED = BackendFault(
+    503, "A rail could not judge the text, and the policy holds it back.", "server_error", "rail_broken"
+)
+
+
+async def embed(services: Services, call: Call, request: EmbeddingsRequest) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """The backend's answer for the texts that it may read, and the headers that go with it.
+
+    Raises `BackendFault`, `Limited`, `StoreDown`, and `BadName` for a conversation's name that cannot be one.
+    """
+    record = Record(services, call)
+    limits = await services.meter.enter(call.caller, call.turn)
+    record.entered = True
+    language = guess_language(" ".join(request.texts)[:1000], call.policy.languages, call.policy.languages[0])
+    line = Line(call.policy, Turn(call.turn, language, now=time.time()), services.memo)
+    how, usage = "failed", None
+    try:
+        texts = await line.redacted_only([Heard("user", text) for text in request.texts])
+        await record.open(line.turn, urgent=False)
+        if texts is None:
+            raise _UNJUDGED
+        how = "backend_failed"  # unless it answers
+        answer = await services.backend.whole(Ask(request.upstream(texts), "embeddings", call.headers))
+        usage = told_usage(answer)
+        how = "answered"
+        told = {"x-kindrail-turn": call.turn, "x-kindrail-policy": call.policy.label}
+        return _vectors(answer), told | limits
+    finally:
+        outcome = Outcome(how, line.findings, [], [], None, 0, usage, line.rail_seconds)
+        await record.close(line.turn, outcome, urgent=False)
+
+
+def _vectors(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The answer without what could be text."""
+    listed = answer.get("data")
+    data = [{key: one[key] for key in _OF_ONE if key in one} for one in listed or () if isinstance(one, dict)]
+    kept = {**metadata(answer), "data": data}
+    usage = told_usage(answer)
+    return kept if usage is None else {**kept, "usage": usage}

@@ -1,0 +1,175 @@
+"""What is kept of a turn: the opened record and the latch before its first byte, state and closed record before its
+last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from proxy.audit import Closed, Opened, Text, VerdictRecord
+from proxy.call import Body, Call
+from proxy.line import Finding
+from proxy.services import Services
+from proxy.sessions import Message, State
+from proxy.store import StoreDown
+from proxy.turn import Turn
+from proxy.wire.usage import Usage
+
+log = logging.getLogger("kindrail.chat")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn ended. `transcripts`: for each answer, the state it left and the conversation up to its end."""
+
+    how: str  # answered, ended, disconnected, backend_failed, ...
+    findings: Sequence[Finding]
+    transcripts: Sequence[tuple[State, Sequence[Message]]]
+    texts: Sequence[Text]  # of a turn in which a rail did something
+    finish: str | None
+    sent: int  # characters
+    usage: Usage | None
+    rail_seconds: float
+    kept: tuple[list[Body], Body] | None = (
+        None  # conversation and answer as they may be stored, where a route keeps them
+    )
+
+    @property
+    def tokens(self) -> int:
+        """What is charged to the key."""
+        return int((self.usage or {}).get("total_tokens") or 0)
+
+
+class Record:
+    """The records of one turn. What could not be kept is told by `lost`; a turn is closed once."""
+
+    def __init__(self, services: Services, call: Call) -> None:
+        self.session = services.sessions.fresh(call.named, call.caller.tenant)
+        self.entered = False  # the key's limits count this turn until it is closed
+        self.lost = False
+        self._on = services
+        self._call = call
+        self._begun = time.perf_counter()
+        self._seen: dict[str, float] = {}  # milestone -> milliseconds since the turn began
+        self._is_open = False
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        """The conversation's name: the app's, or ours, which the app can send back."""
+        return self._call.named if self._call.named is not None else self.session.id
+
+    async def find(self, said: Sequence[Message]) -> None:
+        """Finds the session; a store that is down is noted, not raised."""
+        try:
+            self.session = await self._on.sessions.find(self._call.named, said, self._call.caller.tenant)
+        except StoreDown as fault:
+            self.note(fault)
+        self._on.metrics.sessions.labels(self.session.found).inc()
+
+    async def open(self, turn: Turn, urgent: bool) -> None:
+        """The opened record and the latch.
+
+        A child in danger is answered even if they cannot be kept; anybody else is not. Raises `StoreDown`.
+        """
+        if self.lost:
+            if not urgent:
+                raise StoreDown(ConnectionError())
+            return
+        pipe, keep = self._on.store.pipe(), self._call.policy.keep
+        self._on.audit.opened(pipe, self._opened(turn), keep)
+        self._on.sessions.latch(pipe, self.session, turn.state, keep.sessions)
+        self._is_open = True
+        try:
+            await self._on.store.run(pipe)
+        except StoreDown as fault:
+            self.note(fault)
+            if not urgent:
+                raise
+
+    async def close(self, turn: Turn, outcome: Outcome, urgent: bool) -> None:
+        """State and closed record, once; to its end even if the client goes meanwhile. Raises `StoreDown`."""
+        if self._closed:
+            return
+        self._closed = True
+        self.reached("total")
+        self._measure(outcome)
+        if not self.lost:
+            await asyncio.shield(self._on.finish(self._write(turn, outcome, urgent)))
+        elif self.entered:
+            self._on.finish(self._leave(outcome))
+
+    def reached(self, milestone: str) -> None:
+        """Takes the time of a milestone, the first time it is reached."""
+        if milestone not in self._seen:
+            self._seen[milestone] = round((time.perf_counter() - self._begun) * 1000, 3)
+            if milestone == "first_byte":
+                self._on.metrics.first_byte.observe(self._seen[milestone] / 1000)
+
+    def note(self, fault: StoreDown) -> None:
+        """Takes note that this turn's records are not kept."""
+        self.lost = True
+        log.error("turn %s is not recorded: %s", self._call.turn, fault.kind)
+
+    async def _write(self, turn: Turn, outcome: Outcome, urgent: bool) -> None:
+        on, keep = self._on, self._call.policy.keep
+        pipe = on.store.pipe()
+        if not self._is_open:  # the client left, or something failed, while the user's side was judged
+            on.audit.opened(pipe, self._opened(turn), keep)
+        # a named session has one memory: the first answer's, which of the others comes last
+        transcripts = outcome.transcripts[:1] if self.session.named else reversed(outcome.transcripts)
+        for state, transcript in transcripts:
+            on.sessions.commit(pipe, self.session, state, transcript, keep.sessions)
+        on.audit.closed(pipe, self._closed_record(outcome), list(outcome.texts), keep)
+        if self.entered:
+            on.meter.leave(pipe, self._call.caller, self._call.turn, outcome.tokens)
+        if outcome.kept is not None and self._call.keep:
+            self._call.keep(pipe, *outcome.kept, self.name)
+        try:
+            await on.store.run(pipe)
+        except StoreDown as fault:
+            self.note(fault)
+            if not urgent:
+                raise
+
+    async def _leave(self, outcome: Outcome) -> None:
+        """The slot of a turn that is not recorded becomes free, if the store is back; else when its lease is over."""
+        pipe = self._on.store.pipe()
+        self._on.meter.leave(pipe, self._call.caller, self._call.turn, outcome.tokens)
+        with suppress(StoreDown):
+            await self._on.store.run(pipe)
+
+    def _opened(self, turn: Turn) -> Opened:
+        call, session = self._call, self.session
+        return Opened(
+            call.turn, session.id, session.found, session.tenant, call.policy.label, call.policy.digest, turn.language,
+            turn.now, call.route, call.stream, call.caller.key,
+        )  # fmt: skip
+
+    def _closed_record(self, outcome: Outcome) -> Closed:
+        ms = {**self._seen, "rails": round(outcome.rail_seconds * 1000, 3)}
+        verdicts = tuple(_verdict(found) for found in outcome.findings)
+        return Closed(
+            self._call.turn, self.session.id, outcome.how, verdicts, outcome.finish, outcome.sent, outcome.usage, ms
+        )
+
+    def _measure(self, outcome: Outcome) -> None:
+        metrics, label = self._on.metrics, self._call.policy.label
+        metrics.turns.labels(label, "unrecorded" if self.lost else outcome.how).inc()
+        metrics.rail_seconds.observe(outcome.rail_seconds)
+        metrics.count(label, outcome.findings)
+
+
+def _verdict(found: Finding) -> VerdictRecord:
+    verdict, entities = found.verdict, dict[str, int]()
+    for span in verdict.spans:
+        entities[span.entity] = entities.get(span.entity, 0) + 1
+    return VerdictRecord(
+        found.rail, found.kind, found.mode, found.role, verdict.act.value, verdict.why, verdict.say,
+        tuple(sorted(verdict.flags)), found.won, round(found.ms, 3), entities,
+    )  # fmt: skip
