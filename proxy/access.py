@@ -23,11 +23,6 @@ log = logging.getLogger("kindrail.access")
 _REMEMBERED = 10.0  # seconds for which an answer of Redis holds: so long a revoked key still opens
 _MOST = 1_000  # answers remembered
 _NAMES_OF_KEYS = frozenset({"api_key", "api-key", "apikey", "key", "token", "access_token", "authorization"})
-# Between two servers these are each hop's own (RFC 9110, section 7.6.1), or tell who somebody is.
-_STAY_HERE = {
-    "authorization", "proxy-authorization", "cookie", "host", "connection", "keep-alive", "te", "trailer", "upgrade",
-    "transfer-encoding", "content-length", "content-encoding", "accept-encoding", "expect",
-}  # fmt: skip
 _NO_LIMITS = Limits.model_validate({})
 
 
@@ -150,7 +145,7 @@ def _check_query(query: str) -> None:
 
 
 def _caller(entry: KeyEntry) -> Caller:
-    headers = frozenset(name.lower() for name in entry.headers) - _STAY_HERE
+    headers = frozenset(name.lower() for name in entry.headers)
     return Caller(
         entry.id, entry.tenant, entry.policy, tuple(entry.models), headers, tuple(entry.policies),
         frozenset(entry.allow), entry.limits,

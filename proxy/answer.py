@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from proxy.beside import Beside
+from proxy.judging import content, shaped
 from proxy.line import Heard, Judged, Line, length_alone
 from proxy.segments import CALL_BEGINS, Cut, Segmenter
+from proxy.thoughts import Thought, Thoughts
 from proxy.turn import Segment, Turn
 
 _REBUILD = 24  # messages of the transcript from which a lost state is rebuilt
@@ -43,17 +46,23 @@ class Answer:
     has none.
     """
 
-    def __init__(self, line: Line, prefilled: str = "", judge_call: JudgeCall | None = None) -> None:
-        """`prefilled`: what the app began of it; `judge_call` judges a tool call that stands in the text."""
+    def __init__(
+        self, line: Line, prefilled: str = "", judge_call: JudgeCall | None = None, reasoning: bool = False
+    ) -> None:
+        """`prefilled`: what the app began of it; `judge_call` judges a tool call that stands in the text; `reasoning`
+        at its beginning is judged and leaves, else it is left out.
+        """
         self._line = line
         self._judge_call = judge_call
         self._segmenter = Segmenter(line.policy.hold, line.policy.hold_max)
+        self._thoughts = Thoughts(Beside(line) if reasoning else None, prefilled)
         self._raw = prefilled  # what the model said before the segment at hand
         self._own = len(prefilled)  # where the model's own text begins in it
         self._done = 0  # up to where the model's text is settled
         self._said: set[str] = set()  # house lines already in this answer
         self._touched = False
         self._open = False  # what left last stands in the middle of a sentence
+        self.thought = ""  # what has left of reasoning before it
         self.sent = ""  # what has left
         self.stored: list[str] = []  # the same as it may be stored
         self.masked: list[str] = []  # the model's own text as it may be stored
@@ -61,8 +70,11 @@ class Answer:
 
     async def feed(self, text: str) -> list[Piece]:
         """Judges the segments that `text` settles."""
-        pieces: list[Piece] = []
-        for cut in [] if self.ended else self._segmenter.feed(text):
+        if self.ended:
+            return []
+        thoughts, text = await self._thoughts.feed(text)
+        pieces = [self._reasoned(thought) for thought in thoughts]
+        for cut in self._segmenter.feed(text):
             pieces += await self._judge(cut)
             if self.ended:
                 break
@@ -74,10 +86,11 @@ class Answer:
         `cut_off`: it stopped at its token limit, perhaps within a word. `alone`: nothing stands beside the text, so
         that it may not be empty.
         """
-        pieces: list[Piece] = []
         if self.ended:
-            return pieces
-        for cut in self._segmenter.finish():
+            return []
+        thoughts, text = await self._thoughts.finish()
+        pieces = [self._reasoned(thought) for thought in thoughts]
+        for cut in [*self._segmenter.feed(text), *self._segmenter.finish()]:
             pieces += await self._judge(replace(cut, ending="limit") if cut_off else cut)
         total = len(self._raw) - self._own
         if not self.ended and self.sent and self._done < total:
@@ -107,7 +120,7 @@ class Answer:
             return await self._call(cut, self._judge_call)
         segment = self._segment(cut)
         start = len(self._raw) - self._own
-        judged = await self._line.content(segment, 0, start)
+        judged = await content(self._line, segment, 0, start)
         self.masked.append(judged.masked)
         text, ends = self._merged(cut, judged)
         text, shape_ends = await self._shape(segment, text, start, house=judged.winner is not None)
@@ -129,16 +142,17 @@ class Answer:
         """The merged text after the shape rails, which judge it sentence by sentence, however much of it was held."""
         if text == segment.text and self._line.policy.hold == "sentence":
             return await self._line.shape(segment, start) if text.strip() else (text, False)
-        left, sent = "", self.sent
-        cutter = Segmenter("sentence", max(1, len(text)))
-        for cut in [*cutter.feed(text), *cutter.finish()]:
-            ending = segment.ending if cut.ending == "last" else cut.ending
-            part = replace(segment, text=cut.text, sent=sent + left, ending=ending, house=house)
-            kept, ends = await self._line.shape(part, start)
-            left += kept
-            if ends:
-                return left, True
-        return left, False
+        return await shaped(self._line, replace(segment, house=house), text, start)
+
+    def _reasoned(self, thought: Thought) -> Piece:
+        """A part of the reasoning. It is none of the text that the rails judge the answer by."""
+        start = self._done
+        self._done += len(thought.raw)
+        self._own -= len(thought.raw)
+        self.thought += thought.left
+        self.masked.append(thought.stored)
+        self.stored.append(thought.stored)
+        return Piece(start, self._done, None if thought.left == thought.raw else thought.left)
 
     def _segment(self, cut: Cut) -> Segment:
         last = cut.ending in ("last", "limit")

@@ -46,20 +46,49 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A request's messages as the line takes them: answered before, not answered yet, and an answer the app began."""
+    """A request's messages as the line takes them.
 
-    earlier: tuple[Message, ...]
-    open: tuple[Message, ...]
-    prefill: Message | None
+    An answer is what the user has answered in turn: words of the assistant, without a call, and behind them a message
+    of the user. So the user's words stay open, and are judged again with each request, while tools are called; and
+    nothing that the app itself puts behind them hides them.
+    """
+
+    talk: tuple[Message, ...]  # all of it, but the app's instructions
+    answered: int  # how many of them stand up to the last answer
 
     @classmethod
     def of(cls, request: ChatRequest | TextRequest) -> Conversation:
-        """The conversation of a request; an assistant message at its end is an answer that the app began."""
-        talk = request.talk()
-        prefill = talk.pop() if talk and talk[-1].role == "assistant" else None
-        answered = max((at for at, message in enumerate(talk) if message.role == "assistant"), default=-1) + 1
-        return cls(tuple(talk[:answered]), tuple(talk[answered:]), prefill)
+        """The conversation of a request."""
+        talk = tuple(request.talk())
+        last = max((at for at, one in enumerate(talk) if one.role == "user"), default=0)
+        answers = (at for at, one in enumerate(talk[:last]) if _answers(one))
+        return cls(talk, max(answers, default=-1) + 1)
+
+    @property
+    def earlier(self) -> tuple[Message, ...]:
+        """What was answered, with its answers."""
+        return self.talk[: self.answered]
+
+    @property
+    def open(self) -> tuple[Message, ...]:
+        """What the user and their tools said that has not been answered yet."""
+        return tuple(one for one in self.talk[self.answered :] if one.role != "assistant")
+
+    @property
+    def known(self) -> tuple[Message, ...]:
+        """What is only redacted: all that is not open."""
+        return (*self.earlier, *(one for one in self.talk[self.answered :] if one.role == "assistant"))
+
+    @property
+    def prefill(self) -> Message | None:
+        """An answer that the app began: the assistant's message at the end."""
+        return self.talk[-1] if self.talk and self.talk[-1].role == "assistant" else None
 
     def said(self) -> list[tuple[str, str]]:
         """What was said, as roles and texts, up to the answer that is still to come."""
-        return [(str(message.role), message.text) for message in (*self.earlier, *self.open)]
+        talk = self.talk[:-1] if self.prefill else self.talk
+        return [(str(message.role), message.text) for message in talk]
+
+
+def _answers(message: Message) -> bool:
+    return message.role == "assistant" and bool(message.text.strip()) and not message.calls

@@ -20,10 +20,10 @@ from proxy.call import Call, Conversation
 from proxy.limits import Limited
 from proxy.line import Finding, Heard, Hearing, Line
 from proxy.record import Outcome, Record
-from proxy.reply import Fault, Reply
+from proxy.reply import STORE_DOWN, Fault, Reply
 from proxy.services import Services
 from proxy.store import StoreDown
-from proxy.turn import Act, Ask, BackendFault, Delta, Turn, guess_language
+from proxy.turn import Ask, BackendFault, Delta, Turn, guess_language
 from proxy.voice import Order, Voice
 from proxy.wire.completions import TextRequest
 from proxy.wire.events import index_of, split
@@ -35,16 +35,6 @@ from proxy.wire.skeleton import Skeleton
 from proxy.wire.usage import NO_USAGE, Tally, Usage
 
 _LANGUAGE = ":language"  # the state's key for the session's language; no rail id has a colon
-_REFUSED = "refused"
-STORE_DOWN = Fault(
-    503,
-    {
-        "message": "The audit store does not answer, and no turn passes unrecorded. Try again in a moment.",
-        "type": "server_error",
-        "param": None,
-        "code": "store_unavailable",
-    },
-)
 
 
 class Exchange:
@@ -83,12 +73,13 @@ class Exchange:
         outcome, fault = "failed", None
         reply: Reply | None = None
         try:
-            refusal = self._call.refusal or await self._enter()
+            over = await self._enter()
+            refusal = self._call.refusal or over
             reply = reply_with(self.headers)
             await self._listen()
             if refusal and not self._hearing.urgent:
-                outcome, fault = _REFUSED, refusal
-                self._on.metrics.refused.labels(str(refusal.status)).inc()
+                outcome, fault = "refused", refusal
+                self._record.refused(refusal.status)
             else:
                 outcome = await self._answered(reply)
         except BackendFault as refused:
@@ -101,8 +92,7 @@ class Exchange:
             raise
         finally:
             try:
-                if outcome != _REFUSED:  # no turn: nothing was answered, and nothing is kept
-                    await self._close(outcome)
+                await self._close(outcome)
             except StoreDown as down:
                 self._record.note(down)
                 fault = STORE_DOWN
@@ -118,7 +108,8 @@ class Exchange:
             return Fault(limited.status, limited.error, limited.headers)
         except StoreDown as down:
             self._record.note(down)
-        await self._record.find(self._talk.said())
+        if not self._call.refusal:
+            await self._record.find(self._talk.said())
         return None
 
     async def _answered(self, reply: Reply) -> str:
@@ -141,13 +132,11 @@ class Exchange:
         earlier = [_heard(message) for message in talk.earlier]
         if self._record.session.found == "new" and earlier:
             await rebuild(line, earlier)
-        before = earlier[-1].text if earlier else ""
-        self._hearing = await line.hear([_heard(message) for message in talk.open], before)
-        known = [*talk.earlier, *([talk.prefill] if talk.prefill else [])]
-        readable = await line.history([_heard(message) for message in known])
-        self._texts |= {message.index: text for message, text in zip(known, readable, strict=True)}
+        self._hearing = await line.hear([_heard(message) for message in talk.open])
+        readable = await line.history([_heard(message) for message in talk.known])
+        self._texts |= {message.index: text for message, text in zip(talk.known, readable, strict=True)}
         self._texts |= {message.index: text for message, text in zip(talk.open, self._hearing.texts, strict=True)}
-        await self._read_calls(known)
+        await self._read_calls(talk.known)
 
     async def _read_calls(self, messages: Sequence[Message]) -> None:
         """The arguments of earlier tool calls as the model may read them: JSON still, or nothing."""
@@ -173,36 +162,37 @@ class Exchange:
     def _order(self) -> Order:
         request, permits = self._request, self._call.permits
         sieve = Sieve(request.wants_running_usage, permits.fields, request.stops)
-        if isinstance(request, TextRequest):
-            return Order(request.wants_json, allowed=permits.tool, sieve=sieve)
         reasoning = self._call.policy.reads_reasoning
+        if isinstance(request, TextRequest):
+            return Order(request.wants_json, allowed=permits.tool, reasoning=reasoning, sieve=sieve)
         return Order(request.wants_json, request.forces_tools, request.allows(permits), reasoning, sieve)
 
     async def _say(self, line: str, reply: Reply) -> str:
         """The house answers, and the model is not asked."""
         self._usage = dict(NO_USAGE)
-        self._ended_as = self._reason() or "stop"
         await reply.events([delta for voice in self._voices for delta in voice.say(line)])
+        self._ended_as = self._reason(self._voices[0]) or "stop"
         self._record.reached("first_byte")
         await self._close("ended")
-        await self._end(reply, self._ended_as)
+        await self._end(reply)
         return "ended"
 
     async def _relay(self, reply: Reply) -> str:
         """The model answers, through the line. Its generation is cancelled as soon as no more of it is wanted."""
         self._asked = body = self._body(await self._on.backend.knows(self._request.model))
-        async with aclosing(self._on.backend.stream(Ask(body, self._call.dialect.route, self._call.headers))) as stream:
+        ask = Ask(body, self._call.dialect.route, self._call.headers, session=self._record.session.id)
+        async with aclosing(self._on.backend.stream(ask)) as stream:
             async for delta in stream:
                 await self._pass(self._call.dialect.arrived(delta), reply)
-                if all(voice.ended for voice in self._voices):
+                if any(voice.ended for voice in self._voices) and all(voice.done for voice in self._voices):
                     break
         for voice in self._voices:
             if voice.told or voice is self._voices[0]:
                 await reply.events(await voice.finish())
         self._usage = self._tally.usage(body)
-        self._ended_as = self._reason() or self._voices[0].reason or "stop"
+        self._ended_as = self._reason(self._voices[0]) or self._voices[0].reason or "stop"
         await self._close("answered")
-        await self._end(reply, self._reason())
+        await self._end(reply)
         return "answered"
 
     def _body(self, knows: frozenset[str]) -> dict[str, Any]:
@@ -223,23 +213,24 @@ class Exchange:
                 ready += await self._voices[index].take(one)
         if ready:
             await reply.events(ready)
-            self._record.reached("first_byte")
+            if self._call.stream:  # else nothing is sent yet
+                self._record.reached("first_byte")
 
-    async def _end(self, reply: Reply, reason: str | None) -> None:
+    async def _end(self, reply: Reply) -> None:
         told = [voice for voice in self._voices if voice.told or voice is self._voices[0]]
-        closing = [delta for voice in told for delta in voice.close(reason)]
+        closing = [delta for voice in told for delta in voice.close(self._reason(voice))]
         if self._request.wants_usage and self._usage is not None:
             closing.append(self._skeleton.usage(self._usage))
+        else:
+            closing[-1] = self._skeleton.completed(closing[-1])
         await reply.events(closing)
         await reply.done()
+        self._record.reached("first_byte")
 
-    def _reason(self) -> str | None:
-        """The finish reason that a block gives by the policy, if it is not the plain one."""
-        if self._call.policy.blocked_as != "content_filter":
-            return None
-        acts = (Act.REPLACE, Act.END)
-        blocked = any(found.won and found.verdict.act in acts and found.verdict.say for found in self._findings())
-        return "content_filter" if blocked else None
+    def _reason(self, voice: Voice) -> str | None:
+        """The finish reason that the policy gives an answer in which the house spoke, if it is not the plain one."""
+        told = voice.house_spoke and self._call.policy.blocked_as == "content_filter"
+        return "content_filter" if told else None
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
@@ -266,11 +257,12 @@ class Exchange:
         """The conversation and its answer as they may be stored; None where no rail can mask them."""
         sent = self._request.body["messages"]
         masked: list[dict[str, Any]] = []
+        texts = await self._line.masked([_heard(message) for message in self._request.messages])
         for message in self._request.messages:
-            texts = [await self._line.masked(_heard(one)) for one in (message, *_calls(message))]
-            if None in texts:
+            calls = await self._line.masked([Heard("assistant", arguments) for arguments in message.calls])
+            if texts is None or calls is None:
                 return None
-            masked.append(storable(sent[message.index], [str(text) for text in texts]))
+            masked.append(storable(sent[message.index], [texts[message.index], *calls]))
         return masked, self._voices[0].message()
 
     def _lines(self) -> list[Line]:
@@ -292,10 +284,6 @@ class Exchange:
             texts.append(Text("assistant", sum(map(len, answer.masked)), "".join(answer.masked)))
             texts.append(Text("sent", len(answer.sent), "".join(voice.stored())))
         return texts
-
-
-def _calls(message: Message) -> list[Message]:
-    return [Message("assistant", arguments, message.index) for arguments in message.calls]
 
 
 def _heard(message: Message) -> Heard:

@@ -13,7 +13,7 @@ import orjson
 import typer
 from pydantic import ValidationError
 
-from proxy.config import SHIPPED_POLICIES, Config, ConfigFault, KeyEntry, load_config
+from proxy.config import SHIPPED_POLICIES, Config, ConfigFault, KeyEntry, load_config, told
 from proxy.policy import Policy, PolicyError, load_policy
 from proxy.policy import report as words
 from proxy.policy.explain import Side, as_json, conversation, explain
@@ -181,6 +181,7 @@ def key_new(
     lists = {"models": models or ["*"], "headers": headers or [], "policies": policies or [], "allow": allow or []}
     limits = {"requests": requests, "tokens": tokens, "concurrency": concurrency, "body": body}
     entry = _entry(id=id, hash=keyring.hashed(key), tenant=tenant, policy=policy, limits=limits, **lists)
+    _check_policies(entry, _config(config).policies)
     if in_store:
         _in_store(config, lambda store: keyring.put(store, entry))
     typer.echo(key)
@@ -200,21 +201,46 @@ def key_list(
 
 
 @keys.command("revoke")
-def key_revoke(id: Annotated[str, typer.Argument(help="The key's id, not the key.")], config: File = None) -> None:
-    """Take a key out of Redis. One of kindrail.yaml is revoked by deleting its entry there."""
+def key_revoke(
+    id: Annotated[str, typer.Argument(help="The key's id, not the key.")],
+    in_store: Annotated[bool, typer.Option("--store", help="One in Redis.")] = False,
+    config: File = None,
+) -> None:
+    """Take a key out of Redis, or say which entry of kindrail.yaml to delete: that file is yours to change."""
     from proxy import keyring  # noqa: PLC0415
 
+    if not in_store:
+        _stop(_by_hand(id, _config(config), config), 1)
     if not _in_store(config, lambda store: keyring.revoke(store, id)):
-        _stop("there is no key of this id in Redis; delete one of kindrail.yaml there, and start again", 1)
+        _stop(f"there is no key `{id}` in Redis; `kindrail key list --store` shows those there are", 1)
     typer.echo("revoked; within 10 seconds it opens nothing any longer")
+
+
+def _by_hand(id: str, config: Config, file: Path | None) -> str:
+    """How a key of the configuration is revoked, or where else to look for one of this id."""
+    for index, entry in enumerate(config.keys):
+        if entry.id == id:
+            return f"not revoked yet: delete keys[{index}], `{id}`, from {file}, and start Kindrail again"
+    return f"there is no key `{id}` in the configuration; with --store it is looked for in Redis"
 
 
 def _entry(**settings: object) -> KeyEntry:
     try:
         return KeyEntry.model_validate(settings)
     except ValidationError as error:
-        faults = error.errors(include_input=False)
-        _stop("\n".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in faults), 2)
+        _stop("\n".join(told(error, {})), 2)
+
+
+def _check_policies(entry: KeyEntry, folder: Path) -> None:
+    """Ends the command for a key whose policies are not in the folder: it would open nothing."""
+    from proxy.live import faults  # noqa: PLC0415
+
+    try:
+        wrong = list(faults(entry, folder))
+    except OSError as fault:
+        _stop(str(fault), 2)
+    if wrong:
+        _stop("\n".join(wrong), 2)
 
 
 def _config(file: Path | None) -> Config:

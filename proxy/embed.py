@@ -9,9 +9,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.types import Send
+
 from proxy.call import Call
 from proxy.line import Heard, Line
 from proxy.record import Outcome, Record
+from proxy.reply import send_json
 from proxy.services import Services
 from proxy.turn import Ask, BackendFault, Turn, guess_language
 from proxy.wire.embeddings import EmbeddingsRequest
@@ -24,8 +27,8 @@ _UNJUDGED = BackendFault(
 )
 
 
-async def embed(services: Services, call: Call, request: EmbeddingsRequest) -> tuple[dict[str, Any], Mapping[str, str]]:
-    """The backend's answer for the texts that it may read, and the headers that go with it.
+async def embed(services: Services, call: Call, request: EmbeddingsRequest, send: Send) -> None:
+    """Sends the backend's answer for the texts that it may read.
 
     Raises `BackendFault`, `Limited`, `StoreDown`, and `BadName` for a conversation's name that cannot be one.
     """
@@ -34,21 +37,28 @@ async def embed(services: Services, call: Call, request: EmbeddingsRequest) -> t
     record.entered = True
     language = guess_language(" ".join(request.texts)[:1000], call.policy.languages, call.policy.languages[0])
     line = Line(call.policy, Turn(call.turn, language, now=time.time()), services.memo)
-    how, usage = "failed", None
+    how, usage = "disconnected", None
     try:
-        texts = await line.redacted_only([Heard("user", text) for text in request.texts])
-        await record.open(line.turn, urgent=False)
-        if texts is None:
-            raise _UNJUDGED
-        how = "backend_failed"  # unless it answers
-        answer = await services.backend.whole(Ask(request.upstream(texts), "embeddings", call.headers))
-        usage = told_usage(answer)
-        how = "answered"
-        told = {"x-kindrail-turn": call.turn, "x-kindrail-policy": call.policy.label}
-        return _vectors(answer), told | limits
+        answer = await _answer(services, record, line, call, request)
+        usage, how = told_usage(answer), "answered"
+    except BackendFault as fault:
+        how = "failed" if fault is _UNJUDGED else "backend_failed"
+        raise
     finally:
         outcome = Outcome(how, line.findings, [], [], None, 0, usage, line.rail_seconds)
         await record.close(line.turn, outcome, urgent=False)
+    told = {"x-kindrail-turn": call.turn, "x-kindrail-policy": call.policy.label}
+    await send_json(send, 200, _vectors(answer), told | limits)
+
+
+async def _answer(
+    services: Services, record: Record, line: Line, call: Call, request: EmbeddingsRequest
+) -> dict[str, Any]:
+    texts = await line.redacted_only([Heard("user", text) for text in request.texts])
+    await record.open(line.turn, urgent=False)
+    if texts is None:
+        raise _UNJUDGED
+    return await services.backend.whole(Ask(request.upstream(texts), "embeddings", call.headers))
 
 
 def _vectors(answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from proxy.wire.messages import BadRequest, Permits
 from proxy.wire.request import Wanted
 
 _TRACING = frozenset({"x-request-id", "traceparent", "tracestate"})  # harmless, and what operators look for
+_JSON = re.compile(r"application/(?:[\w.-]+\+)?json")
 _NAME = re.compile(r"[\w.:/+@=,;-]{1,512}", re.ASCII)
 
 
@@ -94,8 +95,9 @@ def _passing(headers: Mapping[str, str], caller: Caller) -> dict[str, str]:
 
 async def _body(request: Request, limit: int) -> bytes:
     """The body, read no further than the limit. Raises `BadRequest`, `HTTPException`."""
-    kind = request.headers.get("content-type", "application/json")
-    if "json" not in kind:  # nor may a web page of elsewhere post a form here
+    # A web page of elsewhere may post here without our leave what has a form's type or none, and then tells its origin.
+    kind = request.headers.get("content-type", "" if "origin" in request.headers else "application/json")
+    if not _JSON.fullmatch(kind.partition(";")[0].strip().lower()):
         raise HTTPException(415, "The content-type must be application/json.")
     too_large = HTTPException(413, f"The body is larger than {limit} bytes.")
     if int(request.headers.get("content-length") or 0) > limit:

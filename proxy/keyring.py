@@ -17,7 +17,7 @@ from urllib.parse import quote
 import yaml
 from pydantic import ValidationError
 
-from proxy.config import Config, KeyEntry
+from proxy.config import Config, ConfigFault, KeyEntry, resolved
 from proxy.embedded import EmbeddedFault
 from proxy.store import Store, StoreDown, open_store
 
@@ -101,7 +101,7 @@ async def at_store(config: Config, action: Callable[[Store], Awaitable[T]]) -> T
             return await action(store)
         finally:
             await store.close()
-    except (StoreDown, EmbeddedFault, ValueError, OSError) as fault:
+    except (ConfigFault, StoreDown, EmbeddedFault, ValueError, OSError) as fault:
         raise KeyringFault(str(fault)) from None
 
 
@@ -113,7 +113,7 @@ async def _opened(config: Config) -> Store:
             await running.ping()
             return running
         await running.close()
-    return await open_store(config.redis_url or None, config.data)
+    return await open_store(resolved("redis_url", config.redis_url) or None, config.data)
 
 
 def _read(kept: bytes) -> KeyEntry:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -18,11 +18,13 @@ from proxy.memo import Memo
 from proxy.merge import Effect, merge
 from proxy.policy.model import Bound, Policy
 from proxy.redact import mask, put_over
-from proxy.turn import Act, Mode, Role, Segment, Span, Turn, Verdict, guess_language
+from proxy.turn import Act, Mode, Plain, Role, Segment, Span, Turn, Verdict, guess_language
+from proxy.wire.escapes import undone
 
 log = logging.getLogger("kindrail.line")
 
 _UNREAD = "…"  # what the model reads in place of an earlier message that could not be judged
+_REACH = 200  # characters of its speaker's other messages that a message is judged with
 _SAID = ":say"  # the state's key for how often each house line was said; no rail id has a colon
 
 
@@ -32,6 +34,20 @@ class Heard:
 
     role: Role
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """A message as the rails read it: escapes undone, with what its speaker sent just before and behind it."""
+
+    text: str  # as it was sent
+    plain: Plain
+    segment: Segment
+    key: bytes  # in the memo
+
+    def sent(self, spans: Sequence[Span]) -> tuple[Span, ...]:
+        """Spans of what the rails read as those of the text that was sent."""
+        return tuple(Span(*self.plain.span(span.start, span.end), span.entity) for span in spans)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +111,7 @@ class Line:
         self.turn = turn
         self.findings: list[Finding] = []
         self.rail_seconds = 0.0
+        self.lines_said = 0  # house lines of this turn
         self._memo = memo
 
     def fork(self) -> Line:
@@ -102,19 +119,18 @@ class Line:
         turn = replace(self.turn, state=deepcopy(self.turn.state), memo={})
         return Line(self.policy, turn, self._memo)
 
-    async def hear(self, messages: Sequence[Heard], before: str = "") -> Hearing:
-        """Judges the messages that have not been answered yet; `before` is the message that precedes them."""
+    async def hear(self, messages: Sequence[Heard]) -> Hearing:
+        """Judges the messages that have not been answered yet."""
         texts: list[str] = []
         masked: list[str] = []
         steer: list[str] = []
         ends: dict[int, Verdict] = {}
-        for number, heard in enumerate(messages):
-            segment = Segment(heard.role, heard.text, self.turn, last=True)
-            judged = await self.content(segment, number, 0)
+        for number, message in enumerate(self._read(messages)):
+            judged = await self.content(message.segment, number, 0)
+            spans = message.sent(judged.effect.spans)
             if judged.sound:
-                self._memo.put(self._memo_key(heard, before), judged.effect.spans)
-            before = heard.text
-            texts.append(self._text(segment, judged))
+                self._memo.put(message.key, spans)
+            texts.append(self._text(message, spans, judged.winner))
             masked.append(judged.masked)
             for order, verdict in enumerate(judged.verdicts):
                 if verdict.act is Act.END:
@@ -123,6 +139,7 @@ class Line:
                     ends.pop(order, None)  # "stop" - "no wait, go on": the rail itself has taken it back
                 if verdict.steer:
                     steer.append(self.policy.note(verdict.steer, self.turn.language))
+            await asyncio.sleep(0)  # rails do not pause: other turns go on between two messages
         final = ends[min(ends)] if ends else None
         return Hearing(
             tuple(texts),
@@ -135,58 +152,60 @@ class Line:
     async def history(self, messages: Sequence[Heard]) -> list[str]:
         """Earlier messages as the model may read them: only redacted, from the memo where they were judged before."""
         texts: list[str] = []
-        before = ""
-        for number, heard in enumerate(messages):
-            key = self._memo_key(heard, before)
-            spans = self._memo.get(key)
+        for number, message in enumerate(self._read(messages)):
+            spans = self._memo.get(message.key)
             if spans is None:
-                spans, sound = await self._spans(heard, number)
+                spans, sound = await self._spans(message, number)
                 if spans is not None and sound:
-                    self._memo.put(key, spans)
-            texts.append(_UNREAD if spans is None else self.redacted(heard.text, spans, self._language(heard.text)))
-            before = heard.text
+                    self._memo.put(message.key, spans)
+            texts.append(_UNREAD if spans is None else self._redacted(message, spans))
+            await asyncio.sleep(0)
         return texts
 
-    async def _spans(self, heard: Heard, number: int) -> tuple[tuple[Span, ...] | None, bool]:
+    async def _spans(self, message: _Message, number: int) -> tuple[tuple[Span, ...] | None, bool]:
         """What the model may not read of an earlier message, and whether every rail answered.
 
         None if one did not and the policy is closed.
         """
-        segment = Segment(heard.role, heard.text, self.turn, last=True)
-        asked = [await self._ask(bound, segment) for bound in self.policy.rails if _enforced(bound, heard.role)]
+        segment = message.segment
+        asked = [await self._ask(bound, segment) for bound in self.policy.rails if _enforced(bound, segment.role)]
         broken = [one for one in asked if one.broken]
         closed = self.policy.when_broken == "closed"
         for one in broken:
             self._record(one, segment, number, 0, won=closed)
-        spans = None if broken and closed else merge([one.verdict for one in asked]).spans
+        spans = None if broken and closed else message.sent(merge([one.verdict for one in asked]).spans)
         return spans, not broken
 
     async def redacted_only(self, messages: Sequence[Heard]) -> list[str] | None:
-        """Messages that nobody answers: redacted; what else the rails say of them is recorded.
+        """Texts that nobody answers, each for itself: redacted; what else the rails say of them is recorded.
 
         None where an enforced rail broke and the policy is closed.
         """
         texts: list[str] = []
         for number, heard in enumerate(messages):
-            segment = Segment(heard.role, heard.text, self.turn, last=True)
-            judged = await self.content(segment, number, 0)
+            (message,) = self._read([heard])
+            judged = await self.content(message.segment, number, 0)
             if not judged.sound and self.policy.when_broken == "closed":
                 return None
-            texts.append(self.redacted(heard.text, judged.effect.spans, self._language(heard.text)))
+            texts.append(self._redacted(message, message.sent(judged.effect.spans)))
+            await asyncio.sleep(0)
         return texts
 
-    async def masked(self, heard: Heard) -> str | None:
-        """A message as it may be kept for the model to read again, whatever the rails' modes: with stand-ins.
+    async def masked(self, messages: Sequence[Heard]) -> list[str] | None:
+        """Messages as they may be kept for the model to read again, whatever the rails' modes: with stand-ins.
 
-        None where no rail masks, or one that does broke. It is judged for nothing else.
+        None where no rail masks, or one that does broke. They are judged for nothing else.
         """
         rails = [bound for bound in self.policy.rails if bound.masks]
-        segment = Segment(heard.role, heard.text, self.turn, last=True)
-        asked = [await self._ask(bound, segment) for bound in rails]
-        if not asked or any(one.broken for one in asked):
-            return None
-        spans = tuple(span for one in asked for span in one.verdict.spans)
-        return self.redacted(heard.text, spans, self._language(heard.text))
+        texts: list[str] = []
+        for message in self._read(messages):
+            asked = [await self._ask(bound, message.segment) for bound in rails]
+            if not asked or any(one.broken for one in asked):
+                return None
+            spans = message.sent([span for one in asked for span in one.verdict.spans])
+            texts.append(self._redacted(message, spans))
+            await asyncio.sleep(0)
+        return texts
 
     def forbade(self, why: str) -> None:
         """Records what the policy itself does not let pass, such as the call of a function that it does not name."""
@@ -198,6 +217,7 @@ class Line:
         counts = self.turn.state.setdefault(_SAID, {})
         nth = int(counts.get(key, 0))
         counts[key] = nth + 1
+        self.lines_said += 1
         return self.policy.line(key, self.turn.language, nth)
 
     # -- the two stages ------------------------------------------------------------------------------------------------
@@ -276,7 +296,7 @@ class Line:
     def _broken(self, bound: Bound, segment: Segment) -> Verdict:
         flags = frozenset({"review"})
         own: Verdict | None = getattr(bound.rail, "when_broken", None)
-        if own is not None and segment.role == "user":
+        if own is not None and segment.role != "assistant":
             return own  # a rail that looks for children in danger fails to their side, whatever the policy says
         if self.policy.when_broken == "open":
             return Verdict(why="the rail broke; the policy lets the text pass", flags=flags)
@@ -285,16 +305,25 @@ class Line:
 
     # -- small things --------------------------------------------------------------------------------------------------
 
-    def _text(self, segment: Segment, judged: Judged) -> str:
+    def _read(self, messages: Sequence[Heard]) -> Iterator[_Message]:
+        for heard, (before, after) in zip(messages, _around(messages), strict=True):
+            plain = undone(heard.text) if heard.role != "user" else Plain(heard.text)
+            segment = Segment(heard.role, plain.text, self.turn, before, after, last=True)
+            key = self._memo.key(self.policy.digest, heard.role, heard.text, before, after)
+            yield _Message(heard.text, plain, segment, key)
+
+    def _text(self, message: _Message, spans: tuple[Span, ...], winner: Verdict | None) -> str:
         """The user side's text as the model may read it."""
-        winner = judged.winner
         if winner is None or winner.act is Act.END:
-            return self.redacted(segment.text, judged.effect.spans, self._language(segment.text))
+            return self._redacted(message, spans)
         return self.say(winner.say) if winner.act is Act.REPLACE else ""
 
     def _language(self, text: str) -> str:
         """A message's own language, whatever the session's: its masked form stays the same while the talk goes on."""
         return guess_language(text, self.policy.languages, self.policy.languages[0])
+
+    def _redacted(self, message: _Message, spans: tuple[Span, ...]) -> str:
+        return self.redacted(message.text, spans, self._language(message.plain.text))
 
     def redacted(self, text: str, spans: tuple[Span, ...], language: str) -> str:
         """`text` with the policy's stand-ins over the spans."""
@@ -313,8 +342,30 @@ class Line:
             where = (segment.role, message, start)
             self.findings.append(Finding(bound.id, bound.kind, bound.mode, *where, verdict, won, one.ms, one.broken))
 
-    def _memo_key(self, heard: Heard, before: str) -> bytes:
-        return self._memo.key(self.policy.digest, heard.role, heard.text, before)
+
+def _around(messages: Sequence[Heard]) -> list[tuple[str, str]]:
+    """For each message what its speaker sent just before and behind it, as one text, with no answer between them.
+
+    So a phrase or a datum told in instalments is seen. The model's own messages stand alone.
+    """
+    before = _tails(messages)
+    after = _tails([Heard(one.role, one.text[::-1]) for one in reversed(messages)])
+    return [(one, other[::-1]) for one, other in zip(before, reversed(after), strict=True)]
+
+
+def _tails(messages: Sequence[Heard]) -> list[str]:
+    """For each message the end of what its speaker said before it, since the last answer."""
+    tails: list[str] = []
+    said: dict[Role, str] = {}
+    for one in messages:
+        if one.role == "assistant":
+            tails.append("")
+            if one.text.strip():
+                said.clear()
+        else:
+            tails.append(said.get(one.role, ""))
+            said[one.role] = f"{tails[-1]}{one.text}\n"[-_REACH:]
+    return tails
 
 
 def _enforced(bound: Bound, role: Role) -> bool:

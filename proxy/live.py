@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
 
 from proxy.access import Caller, Denied
+from proxy.config import KeyEntry
+from proxy.policy.load import policy_files
 from proxy.policy.model import Policy
+
+_HEADER = "x-kindrail-policy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +35,34 @@ class Live:
     def serving(self, caller: Caller, asked: str | None) -> Policy:
         """The policy for a request. `asked`: what its header `x-kindrail-policy` says, a name, perhaps with `@version`.
 
-        Raises `Denied` where the key does not let its apps choose that one: a milder policy is never had by asking.
+        Raises `Denied` where the key does not let its apps choose that one (a milder policy is never had by asking),
+        and where it, or its version, is not in service.
         """
         own = caller.policy or self.general
-        name = (asked or own).partition("@")[0]
+        name, at, version = asked.partition("@") if asked else (own, "", "")
         if name != own and not caller.may_choose(name):
-            words = "This key does not let its apps choose that policy: leave x-kindrail-policy out."
-            raise Denied(403, words, "policy_not_allowed", "x-kindrail-policy")
-        if name not in self.policies:
-            words = "There is no such policy in service." if asked else "The policy of this key is not in service."
-            raise Denied(400 if asked else 503, words, "policy_not_found", "x-kindrail-policy")
-        return self.policies[name]
+            words = f"This key does not let its apps choose that policy: leave {_HEADER} out."
+            raise Denied(403, words, "policy_not_allowed", _HEADER)
+        policy = self.policies.get(name)
+        if policy is None and name == own:
+            raise Denied(503, "The policy of this key is not in service.", "policy_not_found")
+        if policy is None:
+            raise Denied(400, "There is no such policy in service.", "policy_not_found", _HEADER)
+        if at and version != str(policy.version):
+            words = f"This version is not in service: {policy.label} is."
+            raise Denied(400, words, "policy_not_found", _HEADER)
+        return policy
+
+
+def faults(key: KeyEntry, folder: Path) -> Iterator[str]:
+    """Which policies the key names that the folder has not: a line for each, which begins with the setting.
+
+    Raises `FileNotFoundError` for a folder without policies.
+    """
+    names = [path.stem for path in policy_files(folder)]
+    there = f"in {folder}; there are: {', '.join(names)}"
+    if key.policy and key.policy not in names:
+        yield f"policy: there is no {key.policy!r} {there}"
+    for index, glob in enumerate(key.policies):
+        if not any(fnmatchcase(name, glob) for name in names):
+            yield f"policies[{index}]: {glob!r} matches none {there}"

@@ -11,8 +11,8 @@ from proxy.turn import Span
 class Memo:
     """The spans found in messages already judged, least recently used out first. Keys are digests: no text is kept.
 
-    A verdict on a message depends on the message, the one before it, the language and the policy's version; so does
-    the key. Equal keys give equal spans, so that sharing them between sessions tells nobody anything.
+    The spans in a message depend on who sent it, what they sent just before and behind it, and the policy's version; so
+    does the key. Equal keys give equal spans, so that sharing them between sessions tells nobody anything.
     """
 
     def __init__(self, size: int = 50_000) -> None:

@@ -102,7 +102,14 @@ class Record:
         if not self.lost:
             await asyncio.shield(self._on.finish(self._write(turn, outcome, urgent)))
         elif self.entered:
-            self._on.finish(self._leave(outcome))
+            self._on.finish(self._leave(outcome.tokens))
+
+    def refused(self, status: int) -> None:
+        """The request was no turn: nothing was answered, and nothing is kept but the count."""
+        self._closed = True
+        self._on.metrics.refused.labels(str(status)).inc()
+        if self.entered:
+            self._on.finish(self._leave(0))
 
     def reached(self, milestone: str) -> None:
         """Takes the time of a milestone, the first time it is reached."""
@@ -137,10 +144,10 @@ class Record:
             if not urgent:
                 raise
 
-    async def _leave(self, outcome: Outcome) -> None:
+    async def _leave(self, tokens: int) -> None:
         """The slot of a turn that is not recorded becomes free, if the store is back; else when its lease is over."""
         pipe = self._on.store.pipe()
-        self._on.meter.leave(pipe, self._call.caller, self._call.turn, outcome.tokens)
+        self._on.meter.leave(pipe, self._call.caller, self._call.turn, tokens)
         with suppress(StoreDown):
             await self._on.store.run(pipe)
 

@@ -26,6 +26,17 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+STORE_DOWN = Fault(
+    503,
+    {
+        "message": "The audit store does not answer, and no turn passes unrecorded. Try again in a moment.",
+        "type": "server_error",
+        "param": None,
+        "code": "store_unavailable",
+    },
+)
+
+
 class Reply(Protocol):
     """Where the events of an answer go.
 

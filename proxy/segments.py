@@ -1,4 +1,4 @@
-"""Text to canonical segments. The only file that ever sees a chunk boundary.
+"""Text to canonical segments. The only file that ever sees a chunk boundary, but for `proxy.thoughts` at the beginning.
 
 Theory of operation
 -------------------

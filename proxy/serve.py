@@ -21,7 +21,7 @@ from proxy.app import create_admin_app, create_app
 from proxy.config import Config, ConfigFault
 from proxy.embedded import EmbeddedFault
 from proxy.keys import SecretFault
-from proxy.live import Live
+from proxy.live import Live, faults
 from proxy.policy.load import load_policy, policy_files
 from proxy.policy.model import Policy
 from proxy.policy.report import tested
@@ -83,12 +83,14 @@ def _live(config: Config) -> Live:
 
 
 def _named(config: Config) -> list[str]:
-    """The general policy, and every other that a key may bring with it."""
+    """The general policy, and every other that a key may bring with it. Raises `ConfigFault` for one there is not."""
     files = [path.stem for path in policy_files(config.policies)]
+    wrong = [f"keys[{i}].{fault}" for i, key in enumerate(config.keys) for fault in faults(key, config.policies)]
+    if wrong:
+        raise ConfigFault("\n".join(wrong))
     globs = [glob for key in config.keys for glob in (key.policy, *key.policies) if glob]
     chosen = files if config.keys_in_store else [name for name in files if any(fnmatchcase(name, g) for g in globs)]
-    missing = [key.policy for key in config.keys if key.policy and key.policy not in files]
-    return list(dict.fromkeys([config.policy, *chosen, *missing]))
+    return list(dict.fromkeys([config.policy, *chosen]))
 
 
 def _passed(path: Path, config: Config) -> Policy:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from proxy.access import Door
 from proxy.audit import Audit
 from proxy.backends import open_backend
-from proxy.config import Config
+from proxy.config import Config, resolved
 from proxy.kept import Kept
 from proxy.keys import load_keys
 from proxy.limits import Meter
@@ -52,11 +52,11 @@ class Services:
 async def open_services(config: Config, live: Live, backend: Backend | None = None) -> AsyncIterator[Services]:
     """The services for `config`; `backend` in the place of the configured one. Call it from the main thread.
 
-    Raises `SecretFault`, `EmbeddedFault`, and `ValueError` for a URL that cannot be used.
+    Raises `SecretFault`, `EmbeddedFault`, `ConfigFault`, and `ValueError` for a URL that cannot be used.
     """
     keys = load_keys(config.data, config.secret_file)
     model = backend or open_backend(config)
-    store = await open_store(config.redis_url or None, config.data)
+    store = await open_store(resolved("redis_url", config.redis_url) or None, config.data)
     services = Services(
         live,
         model,

@@ -22,15 +22,15 @@ from typing import Any
 import orjson
 
 from proxy.answer import Structured
+from proxy.judging import content, unescaped
 from proxy.line import Judged, Line, length_alone
 from proxy.segments import LOOK, Segmenter
-from proxy.turn import Plain, Segment, Span
+from proxy.turn import Segment, Span
 
 _BEFORE = 300  # characters of the values before one that its rails see
 _DIGITS = 7  # a number of fewer is nobody's
 _NAME = re.compile(r"(?!(?:\D*\d){4})[A-Za-z_][\w-]{0,63}", re.ASCII)  # a key that is only a name
 _TOKEN = re.compile(r'(?P<string>"(?:[^"\\]++|\\.)*+")(?P<key>\s*:)?|-?\d[\d.eE+-]*')  # of valid JSON
-_ESCAPE = re.compile(r'\\(?:u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|u[\da-fA-F]{4}|["\\/bfnrt])')
 _WITH_EXPONENT = re.compile(r"-?[\d.]+[eE][+-]?\d{1,2}")
 # Part of a telephone number: eight digits at most, and no date, no post code.
 _PART = re.compile(r"(?!(?:\D*\d){9}|\d\d-\d\d-\d{4}$|\d{5}$|(?:19|20)\d\d(?!\d))[+(]?\d[\d\s()-]{0,11}")
@@ -41,7 +41,8 @@ _REACH = 24  # characters back and on in which the edge of a text is looked at
 _BLOCK = re.compile(r"\s*<tool_call>(.*)</tool_call>\s*", re.DOTALL)
 _TOOL = re.compile(r"[\w.:/-]{1,64}", re.ASCII)
 _FORBIDDEN = "the model wrote the call of a function that the policy does not allow"
-_NAMED = re.compile(r"""["']name["']\s*:\s*["']([^"']*)""")
+_NAMES = frozenset({"name", "function", "tool", "tool_name"})  # under which servers' parsers look for the tool
+_NAMED = re.compile(rf"""["'](?:{"|".join(sorted(_NAMES))})["']\s*:\s*["']([^"']*)""")
 
 
 async def judge(line: Line, text: str, choice: int = 0) -> Structured:
@@ -63,15 +64,15 @@ async def judge_call(line: Line, text: str, allowed: Callable[[str], bool], choi
     block = _BLOCK.fullmatch(text)
     if block is None or not _is_json(block[1]):
         done = await _Judging(line, choice).prose(text)
-        names = _NAMED.findall(_unescaped(text).text)
+        names = _NAMED.findall(unescaped(text).text)
         if names and all(map(allowed, names)):
             return done
         line.forbade(_FORBIDDEN)
         return replace(done, text=None)
     done = await judge(line, block[1], choice)
-    name = _tool(done.text) if done.text is not None else None
+    names = _tools(done.text) if done.text is not None else []
     head, tail = text[: block.start(1)], text[block.end(1) :]
-    leaves = name is not None and allowed(name)
+    leaves = bool(names) and all(_TOOL.fullmatch(name) and allowed(name) for name in names)
     if not leaves and done.text is not None:
         line.forbade(_FORBIDDEN)
     return replace(done, text=f"{head}{done.text}{tail}" if leaves else None, stored=f"{head}{done.stored}{tail}")
@@ -143,7 +144,7 @@ class _Judging:
 
     async def prose(self, text: str) -> Structured:
         """Any other text, as a whole, redacted as it stands."""
-        read, plain = await self._content(text, 0, len(text), 0), _unescaped(text)
+        read, plain = await self._content(text, 0, len(text), 0), unescaped(text)
         if plain.text != text:
             more = await self._content(plain.text, 0, len(plain.text), 0)
             spans = (Span(*plain.span(span.start, span.end), span.entity) for span in more.spans)
@@ -181,7 +182,7 @@ class _Judging:
             around = joined[max(0, place - _BEFORE) : place], joined[behind : behind + LOOK]
             last = cut.ending == "last"
             segment = Segment("assistant", cut.text, line.turn, *around, last=last, ending=cut.ending)
-            judged = await line.content(segment, self._choice, start + inside)
+            judged = await content(line, segment, self._choice, start + inside)
             if judged.winner is not None:
                 self._blocks.append(judged)
             spans += (Span(span.start + inside, span.end + inside, span.entity) for span in judged.effect.spans)
@@ -272,31 +273,6 @@ def _dialled(text: str, digits: int) -> int:
     return digits + more if more and digits + more <= _LONGEST else 0
 
 
-def _unescaped(text: str) -> Plain:
-    """A text with JSON's escapes undone, wherever they stand; half a surrogate pair becomes U+FFFD."""
-    parts: list[str] = []
-    starts: list[int] = []
-    ends: list[int] = []
-    position = 0
-    for found in [*_ESCAPE.finditer(text), None]:
-        start, end = found.span() if found else (len(text), len(text))
-        parts.append(text[position:start])
-        starts += range(position, start)
-        ends += range(position + 1, start + 1)
-        if found:
-            parts.append(_character(found.group()))
-            starts.append(start)
-            ends.append(end)
-        position = end
-    return Plain("".join(parts), tuple(starts), tuple(ends))
-
-
-def _character(escape: str) -> str:
-    """The one character of an escape."""
-    character: str = json.loads(f'"{escape}"')
-    return character if not "\ud800" <= character <= "\udfff" else "\ufffd"
-
-
 def _is_json(text: str) -> bool:
     try:
         orjson.loads(text)
@@ -311,11 +287,22 @@ def _is_speech(text: str) -> bool:
     return len(text.split(maxsplit=1)) > 1 and _SPEECH_ENDS.search(text, max(0, len(text) - _REACH)) is not None
 
 
-def _tool(call: str) -> str | None:
-    """The name of the tool that valid JSON calls, if it has one name and that is well formed."""
+def _tools(call: str) -> list[str]:
+    """Every name that valid JSON gives the tool it calls, at its top and within `function`; none where it has another
+    form.
+    """
     try:
-        pairs = json.loads(call, object_pairs_hook=list)  # a dictionary would hide the first of two names
+        pairs = json.loads(call, object_pairs_hook=_Pairs)  # a dictionary would hide the first of two names
     except (RecursionError, ValueError):  # deeper nested, or a longer number, than Python reads
-        return None
-    names = [value for key, value in pairs if key == "name"] if call.lstrip().startswith("{") else []
-    return names[0] if len(names) == 1 and isinstance(names[0], str) and _TOOL.fullmatch(names[0]) else None
+        return []
+    named: list[Any] = []
+    for key, value in pairs if isinstance(pairs, _Pairs) else []:
+        if key == "function" and isinstance(value, _Pairs):
+            named += [name for inner, name in value if inner in _NAMES]
+        elif key in _NAMES:
+            named.append(value)
+    return named if all(isinstance(name, str) for name in named) else []
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object of JSON, with each of its equal keys."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Literal, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -20,14 +20,15 @@ from proxy.phrases import Hit, Phrases
 from proxy.text import Plain, guess_language, is_question, plain
 
 __all__ = [
-    "Act", "Ask", "Backend", "BackendFault", "Delta", "Hit", "Hold", "House", "ListName", "Mode", "Options", "Phrases",
-    "Plain", "Rail", "Role", "SayKey", "Seconds", "Segment", "Span", "SteerKey", "Turn", "Verdict",
-    "guess_language", "is_question", "plain", "spans_within",
+    "Act", "Ask", "Backend", "BackendFault", "Delta", "Health", "Hit", "Hold", "House", "ListName", "Mode", "Options",
+    "Phrases", "Plain", "Rail", "Role", "SayKey", "Seconds", "Segment", "Several", "Span", "SteerKey", "Turn",
+    "Verdict", "guess_language", "is_question", "plain", "spans_within",
 ]  # fmt: skip
 
 Role = Literal["user", "assistant", "tool"]
 Hold = Literal["clause", "sentence", "message"]  # how much text is kept back until it has been judged, smallest first
 Mode = Literal["enforce", "shadow", "off"]
+Health = Literal["up", "down", "unknown"]  # of a model server; unknown: nothing has told yet, or ever will
 Ending = Literal["sentence", "line", "clause", "piece", "torn", "call", "last", "limit"]
 
 
@@ -213,6 +214,7 @@ class Ask:
     body: dict[str, Any]
     route: str = "chat/completions"  # or "completions", "embeddings"
     headers: Mapping[str, str] = field(default_factory=dict)
+    session: str = ""  # what keeps a conversation on one server; empty: nothing does
 
     @property
     def model(self) -> str:
@@ -245,6 +247,15 @@ class Backend(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Several(Backend, Protocol):
+    """A backend of several servers, each with a health of its own."""
+
+    async def health(self) -> dict[str, Health]:
+        """How each server is, by its name in the operator's file."""
+        ...
 
 
 def spans_within(spans: Iterable[Span], start: int, length: int) -> tuple[Span, ...]:

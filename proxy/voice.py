@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from proxy.answer import Answer, Structured
@@ -13,8 +13,9 @@ from proxy.document import Document
 from proxy.line import Line
 from proxy.segments import CALL_BEGINS
 from proxy.structured import judge, judge_call
+from proxy.thoughts import Thoughts
 from proxy.turn import Delta
-from proxy.wire.events import Aside, aside, content, finish_reason
+from proxy.wire.events import Aside, aside, content, finish_reason, in_words
 from proxy.wire.outbox import Outbox
 from proxy.wire.request import is_json
 from proxy.wire.sieve import Sieve
@@ -40,21 +41,34 @@ class Voice:
     def __init__(self, line: Line, order: Order, skeleton: Skeleton, index: int = 0, prefilled: str = "") -> None:
         self.line = line
         self.answer: Answer | Document = (
-            Document(line, self._document) if order.json else Answer(line, prefilled, self._call_in_text)
+            Document(line, self._document)
+            if order.json
+            else Answer(line, prefilled, self._call_in_text, order.reasoning)
         )
         self.told = False  # an event of this answer has come
+        self._said_before, self._by_house = line.lines_said, False
         self._order = order
         self._outbox = Outbox(skeleton, index)
         self._calls = Calls(line, order.allowed)
         self._reasoning, self._reasons_in = Beside(line), ""
         self._reasoned = False  # the text has begun: a model that goes back to reasoning is not cut short a second time
-        self._refusal = Beside(line)
+        self._refusal = Beside(line, spoken=True)
         self._stopped = ""  # the finish reason where the backend's own is missing or not true any more
 
     @property
     def ended(self) -> bool:
         """Whether no more of it is wanted."""
         return self.answer.ended
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing more comes of it: no more is wanted, or the backend has told why it ended."""
+        return self.ended or self._outbox.reason is not None
+
+    @property
+    def house_spoke(self) -> bool:
+        """Whether a house line stands in the answer, or is all of it."""
+        return self._by_house or self.line.lines_said > self._said_before
 
     @property
     def reason(self) -> str | None:
@@ -77,6 +91,7 @@ class Voice:
         self.told = True
         if self.ended:
             return []
+        delta = in_words(delta)
         found = aside(delta.event)
         out = await self._beside(found)
         kept = self._order.sieve.admitted(delta)
@@ -104,7 +119,9 @@ class Voice:
             blocked = blocked or Structured(None, "")
         self._stopped = _corrected(self._outbox.reason, bool(calls))
         out += self._refused(blocked)
-        self.answer.sent = self.answer.sent or self._refusal.left  # it is what the app sends back
+        self.answer.sent = self.answer.sent or self._refusal.left
+        if isinstance(self.answer, Answer):
+            self.answer.sent = self.answer.thought + self.answer.sent  # it is what the app sends back
         return out
 
     def close(self, reason: str | None) -> list[Delta]:
@@ -115,7 +132,7 @@ class Voice:
         """A house line as the whole answer: where JSON or a call is expected it is no content."""
         self.answer.stored.append(line)
         self.answer.sent = line
-        self.told = True
+        self.told = self._by_house = True
         return [self._outbox.tell(**{self._place: line})]
 
     @property
@@ -165,10 +182,21 @@ class Voice:
         return [self._outbox.tell(**{self._place: line})]
 
     async def _document(self, line: Line, text: str) -> Structured:
-        """Judges a document; what is no JSON may hold a tool call."""
-        if CALL_BEGINS in text and not is_json(text):
-            return await judge_call(line, text, self._order.allowed)
-        return await judge(line, text)
+        """Judges a document, and reasoning before it; what is no JSON may hold a tool call."""
+        reasoning = Thoughts(Beside(line) if self._order.reasoning else None)
+        (begun, text), (ended, rest) = await reasoning.feed(text), await reasoning.finish()
+        if CALL_BEGINS in (text := text + rest) and not is_json(text):
+            found = await judge_call(line, text, self._order.allowed)
+        else:
+            found = await judge(line, text)
+        if found.text:
+            thoughts = [*begun, *ended]
+            found = replace(
+                found,
+                text="".join(one.left for one in thoughts) + found.text,
+                stored="".join(one.stored for one in thoughts) + found.stored,
+            )
+        return found
 
     async def _call_in_text(self, line: Line, text: str) -> Structured:
         return await judge_call(line, text, self._order.allowed)

@@ -12,6 +12,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from proxy.turn import Act, Hold, House, ListName, Options, Role, SayKey, Segment, Span, Verdict
+from rails._heard import hits
 
 
 class RailOptions(Options):
@@ -32,7 +33,7 @@ class Rail:
     `when_broken` is its verdict where it fails: who cannot tell whether a child is in danger takes care.
     """
 
-    content: ClassVar[frozenset[Role]] = frozenset({"user"})
+    content: ClassVar[frozenset[Role]] = frozenset({"user", "tool"})  # a tool may bring what a child said aloud
     shape: ClassVar[frozenset[Role]] = frozenset()
     needs: ClassVar[Hold] = "clause"  # a user's message comes whole, however little of an answer is held
 
@@ -43,8 +44,8 @@ class Rail:
         self.when_broken = self._alarm((), "the rail broke; somebody may be in danger")
 
     async def check(self, segment: Segment) -> Verdict:
-        """END where the message holds a phrase of the list, wherever it stands."""
-        hit = self._phrases.find(segment.plain())
+        """END where the message holds a phrase of the list, wherever it stands, or the end of one."""
+        hit = next(hits(self._phrases, segment), None)
         if hit is None:
             return Verdict()
         name = self._options.user_says

@@ -28,6 +28,7 @@ from proxy.turn import (
     Verdict,
     spans_within,
 )
+from rails._heard import hits
 
 
 class RailOptions(Options):
@@ -72,13 +73,20 @@ class Rail:
         """User: END with `user_say`, or a note to the model. Assistant: REPLACE with `say`, or DROP."""
         options, heard = self._options, segment.role == "user"
         name = options.user_says if heard else options.assistant_says
-        spans = _find(self._phrases[name], segment, name) if name else ()
+        find = _heard if heard else _find
+        spans = find(self._phrases[name], segment, name) if name else ()
         if not spans:
             return Verdict()
         why = f"{name}: matched a phrase of the list"
         if not heard:
             return Verdict(Act.REPLACE if options.say else Act.DROP, spans, options.say, why)
         return Verdict(Act.END if options.user_say else Act.PASS, spans, options.user_say, why, options.user_steer)
+
+
+def _heard(phrases: Phrases, segment: Segment, name: str) -> tuple[Span, ...]:
+    """The first hit in the message, or the part in it of one that was begun before it."""
+    hit = next(hits(phrases, segment), None)
+    return (Span(hit.start, hit.end, name.upper()),) if hit else ()
 
 
 def _find(phrases: Phrases, segment: Segment, name: str) -> tuple[Span, ...]:

@@ -36,6 +36,7 @@ from proxy.turn import (
     Verdict,
     is_question,
 )
+from rails._heard import hits
 
 _NEAR = 5
 _DEEP = 10  # hits looked at; one more counts wherever it stands, which bounds the work on a hostile message
@@ -98,7 +99,7 @@ class Rail:
         return self._hear(segment) if segment.role == "user" else self._hush(segment)
 
     def _hear(self, segment: Segment) -> Verdict:
-        if self._starts_again.find(segment.plain()):
+        if any(hits(self._starts_again, segment)):
             return self._awake(segment.turn)
         ended = self._ended(segment)
         if ended:
@@ -144,11 +145,11 @@ class Rail:
 
 def _meant(phrases: Phrases, segment: Segment) -> Hit | None:
     """The first hit that stands near the beginning or the end of its clause."""
-    hits = phrases.hits(segment.plain())
-    for hit in islice(hits, _DEEP):
+    found = hits(phrases, segment)
+    for hit in islice(found, _DEEP):
         if _near_edge(segment.text, hit):
             return hit
-    return next(hits, None)
+    return next(found, None)
 
 
 def _near_edge(text: str, hit: Hit) -> bool:

@@ -54,17 +54,35 @@ ONLY = {  # module -> the only ones of ours that it may import
     "proxy.redact": ("proxy.turn",),
     "proxy.merge": ("proxy.turn", "proxy.redact"),
     "proxy.memo": ("proxy.turn",),
-    "proxy.line": ("proxy.turn", "proxy.memo", "proxy.merge", "proxy.redact", "proxy.policy.model"),
-    "proxy.answer": ("proxy.turn", "proxy.line", "proxy.segments"),
-    "proxy.structured": ("proxy.turn", "proxy.line", "proxy.answer", "proxy.segments"),
-    "proxy.beside": ("proxy.turn", "proxy.line", "proxy.segments"),
+    "proxy.line": (
+        "proxy.turn",
+        "proxy.memo",
+        "proxy.merge",
+        "proxy.redact",
+        "proxy.policy.model",
+        "proxy.wire.escapes",
+    ),
+    "proxy.judging": ("proxy.turn", "proxy.line", "proxy.redact", "proxy.segments"),
+    "proxy.thoughts": ("proxy.beside",),
+    "proxy.answer": ("proxy.turn", "proxy.line", "proxy.segments", "proxy.beside", "proxy.judging", "proxy.thoughts"),
+    "proxy.structured": ("proxy.turn", "proxy.line", "proxy.answer", "proxy.judging", "proxy.segments"),
+    "proxy.beside": ("proxy.turn", "proxy.line", "proxy.judging", "proxy.segments"),
     "proxy.document": ("proxy.line", "proxy.answer", "proxy.structured"),
     "proxy.calls": ("proxy.line", "proxy.answer", "proxy.structured", "proxy.wire.*"),
     "proxy.wire.*": ("proxy.turn", "proxy.answer", "proxy.policy.schema", "proxy.wire.*"),
     "proxy.backends.*": ("proxy.turn", "proxy.wire", "proxy.wire.*", "proxy.backends._*"),
 }
 OUTSIDE = {  # what reaches over the border of the process -> who may import it
-    "starlette": ("proxy.app", "proxy.entry", "proxy.serve", "proxy.backends.scripted", "proxy.reply"),
+    "starlette": (
+        "proxy.app",
+        "proxy.entry",
+        "proxy.errors",
+        "proxy.watched",
+        "proxy.embed",
+        "proxy.serve",
+        "proxy.backends.scripted",
+        "proxy.reply",
+    ),
     "uvicorn": ("proxy.serve", "proxy.backends.scripted"),
     "uvloop": ("proxy.serve",),
     "httpx": ("proxy.backends.*",),
@@ -94,6 +112,7 @@ OUTSIDE = {  # what reaches over the border of the process -> who may import it
     "proxy.store": (
         "proxy.app",
         "proxy.chat",
+        "proxy.errors",
         "proxy.record",
         "proxy.services",
         "proxy.sessions",
@@ -138,7 +157,9 @@ def test_a_stranger_would_be_seen(tmp_path, monkeypatch):
 
 # -- the mirror, the sizes ---------------------------------------------------------------------------------------------
 
-ELSEWHERE = {  # modules without a test file of their name -> where they are tested, and why there
+ELSEWHERE = {
+    "proxy.errors": "tests/proxy/test_app.py",  # every error is seen at the door
+    "proxy.watched": "tests/proxy/test_app.py",  # clients that go are seen there  # modules without a test file of their name -> where they are tested, and why there
     "proxy.answer": "tests/proxy/test_line.py",  # the line's laws are laws of whole answers
     "proxy.policy.docs": "tests/proxy/policy/test_policy_docs.py",  # the page is read under its own name
     "proxy.policy.marks": "tests/proxy/policy/test_load.py",  # places and `extends` show in a loaded policy's faults

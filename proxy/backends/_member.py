@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from proxy.backends._breaker import Breaker
-from proxy.turn import Ask, Backend, BackendFault
+from proxy.turn import Ask, Backend, BackendFault, Health
 
 log = logging.getLogger("kindrail.fleet")
 
@@ -42,16 +42,22 @@ class Member:
     rename: Mapping[str, str] = field(default_factory=dict)  # an app's name of a model -> the server's
     weight: int = 1
     concurrency: int | None = None
+    patience: float = 60.0  # seconds that it may take to its first event
+    asked_for_list: bool = True  # its list of models comes from the server itself, and tells how it is
     breaker: Breaker = field(default_factory=Breaker)
-    healthy: bool = True  # as the last look found it
+    health: Health = "unknown"  # as the last look found it
     listed: dict[str, dict[str, Any]] | None = None  # id -> entry of its list of models; None: not known
     running: int = 0
-    credit: int = 0  # of the weighted choice
 
     @property
     def ready(self) -> bool:
         """Whether it may be asked now."""
         return self.healthy and self.breaker.ready and not self.busy
+
+    @property
+    def healthy(self) -> bool:
+        """Whether no look found it down."""
+        return self.health != "down"
 
     @property
     def busy(self) -> bool:
@@ -106,18 +112,22 @@ class Member:
         try:
             answer = await self.backend.models()
         except BackendFault as fault:
-            healthy = fault.status < 500
-            self.told(self.healthy and not healthy, f"does not answer ({fault.error['code'] or fault.status})")
-            self.healthy = healthy
+            self._found("up" if fault.status < 500 else "down", fault.error["code"] or fault.status)
             return
-        self.told(not self.healthy, "answers again")
-        self.healthy = True
+        self._found("up" if self.asked_for_list else "unknown")
         entries = answer.get("data")
         self.listed = {
             entry["id"]: entry
             for entry in (entries if isinstance(entries, list) else [])
             if isinstance(entry, dict) and isinstance(entry.get("id"), str)
         }
+
+    def _found(self, health: Health, why: object = "") -> None:
+        was, self.health = self.health, health
+        if health == "down":
+            self.told(was != "down", f"does not answer ({why})")
+        else:
+            self.told(was == "down", "answers again")
 
     def told(self, changed: bool, what: str) -> None:
         """Tells the operator, if something changed."""

@@ -13,6 +13,7 @@ import orjson
 
 from proxy.backends._errors import unreadable
 from proxy.turn import Ask, BackendFault, Delta
+from proxy.wire.usage import NO_USAGE, told_usage
 
 # Its chat route has no such field, but makes one of `presence_penalty`.
 KNOWS = frozenset({"repetition_penalty"})
@@ -115,7 +116,7 @@ class Answer:
         self._common = {name: value for name, value in event.items() if name not in ("choices", "usage")}
         fixed = {**event, "choices": [self._choice(choice) for choice in event["choices"]]}
         if event.get("usage"):
-            self._counts.append(event["usage"])
+            self._counts += [count] if (count := told_usage(event)) else []
             fixed["usage"] = None
         yield delta if fixed == event else _delta(fixed)
 
@@ -123,8 +124,7 @@ class Answer:
         """What is missing at the end of an answer that is complete: finish reasons, and the sum of all usage."""
         yield from self._finishes()
         if self._counts:
-            names = ("prompt_tokens", "completion_tokens", "total_tokens")
-            usage = {name: sum(count.get(name, 0) for count in self._counts) for name in names}
+            usage = {name: sum(count.get(name, 0) for count in self._counts) for name in NO_USAGE}
             yield _delta({**self._common, "choices": [], "usage": usage})
 
     def _finishes(self) -> Iterator[Delta]:
@@ -134,7 +134,7 @@ class Answer:
         self._unfinished.clear()
 
     def _choice(self, choice: dict[str, Any]) -> dict[str, Any]:
-        index, delta, finish = choice.get("index", 0), choice.get("delta"), choice.get("finish_reason")
+        index, delta, finish = _index(choice), choice.get("delta"), choice.get("finish_reason")
         fixed = {**choice, "finish_reason": _FINISH.get(str(finish), finish)}
         if isinstance(delta, dict) and (calls := _calls(delta)):
             self._called.add(index)
@@ -149,7 +149,7 @@ class Answer:
     def _call(self, choice: int, call: dict[str, Any]) -> dict[str, Any]:
         """Id, type and name with the first piece of a call alone: clients join what comes twice."""
         function = {name: value for name, value in (call.get("function") or {}).items() if value is not None}
-        place = (choice, call.get("index", 0))
+        place = (choice, _index(call))
         if place not in self._begun:
             self._begun.add(place)
             return {**call, "function": function}
@@ -163,7 +163,17 @@ def _calls(delta: dict[str, Any]) -> list[dict[str, Any]]:
     calls = [given] if isinstance(given, dict) else given
     if not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
         raise unreadable("the tool calls of an event are not a list of objects")
+    if not all(isinstance(call.get("function") or {}, dict) for call in calls):
+        raise unreadable("the function of a tool call is not an object")
     return calls
+
+
+def _index(told: dict[str, Any]) -> int:
+    """The number of a choice or call. Raises `BackendFault` for what is none."""
+    index = told.get("index", 0)
+    if type(index) is not int:
+        raise unreadable("the index of a choice or call is not a number")
+    return index
 
 
 def _delta(event: dict[str, Any]) -> Delta:

@@ -150,6 +150,9 @@ def _fault(error: Exception, key: str | None) -> BackendFault:
     """The provider's own status and words, which stand behind the names of LiteLLM's exceptions."""
     error = getattr(error, "original_exception", None) or error  # of a stream that broke
     status = getattr(error, "status_code", None)
+    if "LLM Provider NOT provided" in str(error):
+        message = "LiteLLM knows no provider for this model: write provider/model, or `rename` it"
+        return BackendFault(400, message, "invalid_request_error", "model_not_found", "model")
     if not isinstance(status, int) or not 400 <= status <= 599:
         return unreadable(f"LiteLLM raised {type(error).__name__}")
     if type(error).__name__ in _BROKE:

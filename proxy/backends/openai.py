@@ -34,7 +34,7 @@ _NETWORK = (
     aiohttp.ClientError,
     OSError,
 )  # the transport maps some of aiohttp's; OSError: TimeoutError
-_UNREACHABLE = "The model server cannot be reached. Check KINDRAIL_BACKEND_URL or `backends`."
+_UNREACHABLE = "The model server cannot be reached. The operator's log names it."
 _CLOSED = "The model server closed the connection before its answer was complete."
 _DONE = b"[DONE]"
 _QUICK = 5.0  # seconds for what needs no model: the list of models, an error's body, which server this is
@@ -64,9 +64,8 @@ class OpenAIBackend:
 
         Raises `ValueError` for what is no http(s) address.
         """
-        if not re.match(r"https?://[^/]", base_url):
-            raise ValueError("KINDRAIL_BACKEND_URL must be an http(s) address, as in http://127.0.0.1:8000/v1")
-        self._root = base_url.rstrip("/").removesuffix("/v1").rstrip("/")
+        address = _address(base_url)
+        self._root = str(address.copy_with(userinfo=b"")).rstrip("/").removesuffix("/v1").rstrip("/")
         self._first_event = first_event
         self._between_events = between_events
         self._kind: Kind | None = None if kind == "auto" else kind  # None until the server has told
@@ -74,6 +73,7 @@ class OpenAIBackend:
         self._client = httpx.AsyncClient(
             transport=AiohttpTransport(client=_session),
             trust_env=False,
+            auth=(address.username, address.password) if address.userinfo else None,
             timeout=httpx.Timeout(None, connect=connect),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # a sticky one would tie all to one replica
             headers={"accept-encoding": "identity", **({"authorization": f"Bearer {key}"} if key else {})},
@@ -95,13 +95,14 @@ class OpenAIBackend:
         answer = _tgi.Answer() if await self._learn() == "tgi" else None
         body = _tgi.adapted(ask) if answer else ask.body
         response = await self._open(ask, body, deadline)
-        complete = False
+        begun = complete = False
         async with aclosing(response), aclosing(self._payloads(response, deadline)) as payloads:
             async for payload in payloads:
                 if payload == _DONE:
                     complete = True
                     continue
-                event = Delta(payload, event_of(payload))
+                event = Delta(payload, event_of(payload, begun))
+                begun = True
                 for delta in answer.events(event) if answer else (event,):
                     complete = complete or _finishes(delta.event)
                     yield delta
@@ -139,7 +140,7 @@ class OpenAIBackend:
         """Its kind; asked until the server has told it once. Raises `BackendFault` where it cannot be reached."""
         if self._kind is None:
             with _faults(_UNREACHABLE), suppress(TimeoutError):  # one that is only slow may still answer the request
-                async with asyncio.timeout(_QUICK):
+                async with asyncio.timeout(min(_QUICK, self._first_event)):
                     self._kind = await kind_of(lambda path: self._client.get(self._root + path))
         return self._kind or "openai"
 
@@ -159,7 +160,7 @@ class OpenAIBackend:
             return response
         async with aclosing(response):
             refuse(response.status_code, await _error_body(response), response.headers)
-        raise unreadable(f"it is no stream (status {response.status_code}). Check KINDRAIL_BACKEND_URL")
+        raise unreadable(f"it is no stream (status {response.status_code})")
 
     async def _payloads(self, response: httpx.Response, deadline: float) -> AsyncGenerator[bytes, None]:
         """The data of the events up to `[DONE]`, or to the end of the response."""
@@ -182,6 +183,14 @@ class OpenAIBackend:
 
     def _nothing_came(self) -> str:
         return f"The model server sent nothing within {self._first_event:g} s."
+
+
+def _address(text: str) -> httpx.URL:
+    """Raises `ValueError` for what is no http(s) address."""
+    with suppress(httpx.InvalidURL):
+        if re.match(r"https?://[^/]", text):
+            return httpx.URL(text)
+    raise ValueError("KINDRAIL_BACKEND_URL must be an http(s) address, as in http://127.0.0.1:8000/v1")
 
 
 def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:

@@ -13,20 +13,19 @@ from proxy.wire.events import rewritten
 from proxy.wire.logprobs import of_chat, of_text
 from proxy.wire.messages import BadRequest, Message, Permits, check_lengths
 from proxy.wire.prompt import Readable
+from proxy.wire.request import REFUSED as OF_CHATS
 from proxy.wire.request import Wanted, check_fields, load
 from proxy.wire.speakers import Part, read
 from proxy.wire.sse import encode
 
 # Refused, with what to do instead, unless the key allows them.
-_REFUSED = {
+REFUSED = {
+    **{name: remedy for name, remedy in OF_CHATS.items() if name != "prompt"},
     "messages": "send them to /v1/chat/completions",
-    "echo": "leave it out: it repeats the prompt",
+    "tools": "send them to /v1/chat/completions",
     "suffix": "leave it out: no rail judges it",
-    "prompt_logprobs": "leave it out: it repeats the prompt",
     "prompt_token_ids": "send `prompt`",
     "prompt_embeds": "send `prompt`",
-    "return_token_ids": "leave it out: tokens are text that no rail judges",
-    "logits_processors": "set the policy's model settings instead",
 }
 _DONE = encode(b"[DONE]")
 
@@ -77,7 +76,7 @@ class TextRequest(Wanted):
 def parse(raw: bytes, permits: Permits) -> TextRequest:
     """The request in `raw`. Raises `BadRequest`."""
     body = load(raw)
-    check_fields(body, permits, _REFUSED)
+    check_fields(body, permits, REFUSED)
     _check_logprobs(body.get("logprobs"), permits)
     prompts = read_texts("prompt", body.get("prompt"), permits)
     parts = tuple(tuple(read(prompt)) for prompt in prompts)

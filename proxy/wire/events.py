@@ -14,7 +14,8 @@ from proxy.turn import Delta
 _FOLLOWS_TEXT = frozenset({"logprobs", "token_ids"})  # true of the text as it came; dropped once it changes
 _REASONING = ("reasoning", "reasoning_content")
 _ASIDE = frozenset({*_REASONING, "refusal", "tool_calls"})
-NAME = re.compile(r"[\w.:/+@=,-]{0,64}", re.ASCII)  # a name, number or key of some server's metadata: no sentence
+NAME = re.compile(r"[\w.:/+=,-]{0,64}", re.ASCII)  # a name or number of some server's metadata: no sentence
+KEY = re.compile(r"(?!(?:\D*\d){4})[A-Za-z_][\w.:/-]{0,63}", re.ASCII)  # the name of a field: no telephone number
 
 
 def choice(event: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -43,6 +44,26 @@ def split(delta: Delta) -> list[Delta]:
     if "usage" in delta.event:
         parts[-1]["usage"] = delta.event["usage"]
     return [rewritten(part) for part in parts]
+
+
+def in_words(delta: Delta) -> Delta:
+    """The event with its content as text where it came as a list of parts (Mistral's form); thinking as reasoning."""
+    first = choice(delta.event) or {}
+    told = first.get("delta")
+    if not isinstance(told, dict) or not isinstance(parts := told.get("content"), list):
+        return delta
+    kinds = [(part.get("type"), part) for part in parts if isinstance(part, dict)]
+    text = "".join(_worded(part.get("text")) for kind, part in kinds if kind == "text")
+    thought = "".join(_worded(part.get("thinking")) for kind, part in kinds if kind == "thinking")
+    said = {**told, "content": text, **({"reasoning": thought} if thought else {})}
+    return rewritten({**delta.event, "choices": [{**first, "delta": said}]})
+
+
+def _worded(value: Any) -> str:
+    """A part's text; that of thinking is again a list of parts."""
+    if isinstance(value, list):
+        return "".join(_worded(part.get("text")) for part in value if isinstance(part, dict))
+    return value if isinstance(value, str) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +113,30 @@ def finish_reason(event: Mapping[str, Any]) -> str | None:
 
 
 def with_text(event: Mapping[str, Any], text: str) -> Delta:
-    """The event with other text; what was true of the old text alone is left out."""
+    """The event with other text; what was true of the old text alone is left out, and every list, whatever its name:
+    it may be the text's tokens.
+    """
     first = choice(event) or {"index": 0, "delta": {}}
-    changed = {key: value for key, value in first.items() if key not in _FOLLOWS_TEXT}
-    changed["delta"] = {**(first.get("delta") or {}), "content": text}
-    return rewritten({**event, "choices": [changed]})
+    changed = {key: value for key, value in _unlisted(first).items() if key not in _FOLLOWS_TEXT}
+    changed["delta"] = {**_unlisted(first.get("delta") or {}), "content": text}
+    return rewritten({**_unlisted(event), "choices": [changed]})
+
+
+def _unlisted(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if not _lists(value)}
+
+
+def _lists(value: Any) -> bool:
+    return bool(value) and (isinstance(value, list) or (isinstance(value, dict) and any(map(_lists, value.values()))))
+
+
+def told_once(delta: Delta) -> bool:
+    """Whether the event's bytes say what was read of them and nothing more: of two equal keys only the last is read.
+
+    Exact: what was not read is a key at least, and has quotes, which JSON writes as themselves or as \\u0022.
+    """
+    again = orjson.dumps(delta.event)
+    return delta.raw == again or (delta.raw.count(b'"') == again.count(b'"') and b"\\u0022" not in delta.raw)
 
 
 def rewritten(event: Mapping[str, Any]) -> Delta:

@@ -10,8 +10,9 @@ from typing import Any
 
 from proxy.turn import Role
 
-_LONGEST_MESSAGE = 32_000  # characters of one message of the user or a tool, which the rails judge whole
+_LONGEST_MESSAGE = 32_000  # characters of what the rails judge whole: one message, the arguments of one call
 _LONGEST_TALK = 400_000  # characters of all messages
+_MOST_MESSAGES = 2_048  # as many as OpenAI takes inputs of embeddings
 _SYSTEM = frozenset({"system", "developer"})
 _TEXT_PARTS = ("text", "input_text", "output_text", "refusal")  # compared, not hashed: a type may be any JSON
 _PARTS = {  # the type of a part that is no text -> what policies and keys call it
@@ -19,6 +20,8 @@ _PARTS = {  # the type of a part that is no text -> what policies and keys call 
     "input_audio": "audio", "audio_url": "audio", "video_url": "image",
     "file": "file", "input_file": "file",
 }  # fmt: skip
+_ROLE = re.compile(r"[\w.-]{1,32}", re.ASCII)  # templates write it into the prompt as it is
+_NAME = re.compile(r"[\w.:-]{1,128}", re.ASCII)  # what ties a tool's message to its call; no rail judges it
 _FUNCTION = re.compile(r"[\w.-]{1,64}", re.ASCII)  # OpenAI's rule for the name of a function, and dots
 
 
@@ -27,6 +30,8 @@ class BadRequest(ValueError):
 
     `param` names the field; the message names the remedy and repeats no text.
     """
+
+    status = 400
 
     def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -69,14 +74,28 @@ def read_messages(messages: object, permits: Permits) -> tuple[Message, ...]:
 
 def check_lengths(messages: tuple[Message, ...]) -> None:
     """Raises `BadRequest` for more text than the rails judge in bounded time."""
+    if len(messages) > _MOST_MESSAGES:
+        words = f"`messages` are more than {_MOST_MESSAGES}: leave the oldest out."
+        raise BadRequest(words, "messages", "message_too_long")
     for message in messages:
-        if message.role in ("user", "tool") and len(message.text) > _LONGEST_MESSAGE:
-            place = f"messages[{message.index}]"
-            words = f"`{place}` has more than {_LONGEST_MESSAGE} characters: send it in shorter messages."
-            raise BadRequest(words, place, "message_too_long")
+        place = f"messages[{message.index}]"
+        _check_length(message.text if message.role else "", place)
+        for number, arguments in enumerate(message.calls):
+            _check_length(arguments, f"{place}.tool_calls[{number}].function.arguments")
     if sum(len(message.text) + sum(map(len, message.calls)) for message in messages) > _LONGEST_TALK:
         words = f"`messages` have more than {_LONGEST_TALK} characters together: leave the oldest out."
         raise BadRequest(words, "messages", "message_too_long")
+
+
+def _check_length(text: str, place: str) -> None:
+    if len(text) > _LONGEST_MESSAGE:
+        words = f"`{place}` has more than {_LONGEST_MESSAGE} characters: send it in shorter messages."
+        raise BadRequest(words, place, "message_too_long")
+
+
+def text_of(part: dict[str, Any]) -> Any:
+    """The text of a part that is text."""
+    return part.get("refusal" if part["type"] == "refusal" else "text")
 
 
 def is_text(part: object) -> bool:
@@ -89,6 +108,9 @@ def _message(message: object, index: int, parts: Collection[str]) -> Message:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise BadRequest(f"`{place}` must be an object with a `role`.", place)
     name = message["role"]
+    if not _ROLE.fullmatch(name):
+        words = f"`{place}.role` must be of at most 32 letters, digits, `_`, `-` and `.`, in ASCII."
+        raise BadRequest(words, f"{place}.role", "unsupported_value")
     by_model = name == "assistant"
     text = _text(message.get("content"), f"{place}.content", parts, optional=by_model)
     if name in _SYSTEM:
@@ -100,6 +122,8 @@ def _message(message: object, index: int, parts: Collection[str]) -> Message:
         raise BadRequest(f"`{here}` belongs to a message of the role assistant.", here, "unsupported_value")
     # whatever is not known to come from the model or a tool is judged as the user's
     role: Role = "tool" if name in ("tool", "function") else "user"
+    for tie in ("name", "tool_call_id") if role == "tool" else ():
+        _check_name(message.get(tie), f"{place}.{tie}")
     return Message(role, text, index)
 
 
@@ -120,15 +144,23 @@ def _calls(calls: object, place: str) -> tuple[str, ...]:
 
 def _call(call: object, place: str) -> str:
     function = call.get("function") if isinstance(call, dict) else None
-    if not isinstance(function, dict) or not _is_function(function.get("name")):
+    if not isinstance(call, dict) or not isinstance(function, dict) or not _is_function(function.get("name")):
         words = f"`{place}` must be an object with a `function` that has a `name` of letters, digits, `_`, `-` and `.`."
         raise BadRequest(words, place, "invalid_type")
+    _check_name(call.get("id"), f"{place}.id")
     arguments = function.get("arguments", "{}")
     if not isinstance(arguments, str):
         raise BadRequest(
             f"`{place}.function.arguments` must be a string.", f"{place}.function.arguments", "invalid_type"
         )
     return arguments
+
+
+def _check_name(name: object, place: str) -> None:
+    """Raises `BadRequest` for a name that is given and could be a sentence."""
+    if name and not (isinstance(name, str) and _NAME.fullmatch(name)):
+        words = f"`{place}` must be of at most 128 letters, digits, `_`, `-`, `.` and `:`, in ASCII."
+        raise BadRequest(words, place, "unsupported_value")
 
 
 def _is_function(name: object) -> bool:
@@ -149,7 +181,7 @@ def _text(content: object, place: str, parts: Collection[str], optional: bool) -
         if not is_text(part):
             _check_part(part, here, parts)
             continue
-        text = part.get("refusal" if part["type"] == "refusal" else "text")
+        text = text_of(part)
         if not isinstance(text, str):
             raise BadRequest(f"`{here}.text` must be a string.", here, "invalid_type")
         texts.append(text)
@@ -162,5 +194,5 @@ def _check_part(part: object, place: str, allowed: Collection[str]) -> None:
     if kind is None:
         raise BadRequest(f"`{place}` must be a text part: other content is not guarded.", place, "unsupported_content")
     if kind not in allowed:
-        words = f"`{place}` is {kind}, which this policy does not let pass: no rail looks into it."
+        words = f"`{place}` ({kind}) may not pass under this policy and key: no rail looks into it."
         raise BadRequest(words, place, "unsupported_content")

@@ -13,7 +13,7 @@ from typing import Any
 
 from proxy.policy.schema import Generation, Range
 from proxy.wire.history import bounded
-from proxy.wire.messages import Message, is_text
+from proxy.wire.messages import Message, is_text, text_of
 from proxy.wire.request import ChatRequest, is_json
 from proxy.wire.sieve import textless
 
@@ -147,7 +147,7 @@ def _framed(message: dict[str, Any], before: Sequence[str] = (), after: Sequence
 
 def _plain(message: dict[str, Any]) -> str:
     content = message.get("content") or ""
-    return content if isinstance(content, str) else "\n".join(str(part["text"]) for part in content if is_text(part))
+    return content if isinstance(content, str) else "\n".join(text_of(part) for part in content if is_text(part))
 
 
 def _bounded(body: Mapping[str, Any], settings: Generation, knows: frozenset[str]) -> dict[str, Any]:

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from proxy.wire.escapes import whole
 from proxy.wire.messages import BadRequest, Message, Permits, read_messages
 
+# Fields of vLLM's that cut or bypass the prompt, or steer the server itself, on every route.
+ROUND_THE_PROMPT = {
+    "truncate_prompt_tokens": "leave it out: it would cut the policy's text away; set the policy's `history`",
+    "truncation_side": "leave it out",
+    "add_special_tokens": "leave it out",
+    "kv_transfer_params": "leave it out: it is between servers",
+    "ec_transfer_params": "leave it out: it is between servers",
+    "mm_processor_kwargs": "leave it out",
+    "mm_payload": "send parts of a message",
+    "return_prompt_text": "leave it out: it repeats the prompt",
+    "return_mm_kwargs": "leave it out: it repeats the prompt",
+    "return_tokens_as_token_ids": "leave it out: tokens are text that no rail judges",
+    "logprob_token_ids": "leave it out: no rail judges the tokens that were not chosen",
+    "logits_processors": "set the policy's model settings instead",
+    "models": "name one `model`",  # some routers would choose another than the key opens
+}
 # Fields that show or go round the prompt, or ask for answers that the line does not judge. Refused, with what to do
 # instead, unless the key allows them.
-_REFUSED = {
+REFUSED = {
     "functions": "send `tools`",
     "prompt_logprobs": "leave it out: it repeats the prompt",
     "echo": "leave it out: it repeats the prompt",
@@ -27,7 +45,8 @@ _REFUSED = {
     "prediction": "leave it out: no rail judges it",
     "return_token_ids": "leave it out: tokens are text that no rail judges",
     "top_logprobs": "leave it out or send 0: no rail judges the tokens that were not chosen",
-    "logits_processors": "set the policy's model settings instead",
+    **ROUND_THE_PROMPT,
+    "media_io_kwargs": "leave it out",
     "web_search_options": "leave it out: no rail judges what a search brings",
 }
 _TYPES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
@@ -116,6 +135,8 @@ class ChatRequest(Wanted):
     def forces_tools(self) -> bool:
         """Whether the model must answer with a tool call."""
         choice = self.body.get("tool_choice")
+        if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+            choice = (choice.get("allowed_tools") or choice).get("mode")
         return choice == "required" or isinstance(choice, dict)
 
     def allows(self, permits: Permits) -> Callable[[str], bool]:
@@ -134,9 +155,9 @@ def parse(raw: bytes, permits: Permits) -> ChatRequest:
 
 
 def load(raw: bytes) -> dict[str, Any]:
-    """The JSON object in `raw`. Raises `BadRequest`."""
+    """The JSON object in `raw`, half a character in it as U+FFFD. Raises `BadRequest`."""
     try:
-        body = orjson.loads(raw)
+        body = _read(raw.removeprefix(BOM_UTF8))
     except orjson.JSONDecodeError as fault:
         # the decoder's own message may quote the text
         place = f"line {fault.lineno}, column {fault.colno}"
@@ -146,6 +167,17 @@ def load(raw: bytes) -> dict[str, Any]:
     if raw.count(b"[") + raw.count(b"{") > _DEEPEST:
         _check_depth(body)
     return body
+
+
+def _read(raw: bytes) -> Any:
+    """JSON as orjson reads it; where it does not, with U+FFFD for what is no character.
+
+    Apps cut texts in the middle of an emoji: what is left of it must not make a child unheard.
+    """
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return orjson.loads(whole(raw.decode("utf-8", "replace")))
 
 
 def _check_depth(body: dict[str, Any]) -> None:
@@ -170,10 +202,12 @@ def is_json(text: str) -> bool:
 
 def check(body: dict[str, Any], permits: Permits) -> ChatRequest:
     """The chat request that `body` is. Raises `BadRequest`."""
-    check_fields(body, permits, _REFUSED)
+    check_fields(body, permits, REFUSED)
     _check_format(body)
     _check_tools(body, permits)
-    return ChatRequest(body, read_messages(body.get("messages"), permits))
+    request = ChatRequest(body, read_messages(body.get("messages"), permits))
+    _check_continuation(request, permits)
+    return request
 
 
 def check_fields(body: Mapping[str, Any], permits: Permits, refused: Mapping[str, str]) -> None:
@@ -184,7 +218,8 @@ def check_fields(body: Mapping[str, Any], permits: Permits, refused: Mapping[str
             raise BadRequest(f"`{name}` must be {words}.", name, "invalid_type")
     for name, remedy in refused.items():
         if body.get(name) and name not in permits.fields:
-            raise BadRequest(f"`{name}` is not served through Kindrail: {remedy}.", name, "unsupported_parameter")
+            words = f"`{name}` is not served through Kindrail unless the key allows it: {remedy}."
+            raise BadRequest(words, name, "unsupported_parameter")
     _check_inner_types(body)
     _check_numbers(body, permits)
 
@@ -202,9 +237,19 @@ def _check_numbers(body: Mapping[str, Any], permits: Permits) -> None:
     count = body.get("n")
     if count is not None and not 1 <= count <= permits.choices:
         most = "1" if permits.choices == 1 else f"from 1 to {permits.choices}"
-        raise BadRequest(f"`n` must be {most}: so many answers are guarded per request.", "n", "unsupported_value")
+        raise BadRequest(f"`n` must be {most}: so many answers the policy allows.", "n", "unsupported_value")
     if body.get("best_of") not in (None, 0, count or 1):
         raise BadRequest("`best_of` must be as large as `n`, or left out.", "best_of", "unsupported_value")
+
+
+def _check_continuation(request: ChatRequest, permits: Permits) -> None:
+    """Raises `BadRequest` where the model would go on in another's words: it goes on with an answer alone."""
+    by_model = bool(request.messages) and request.messages[-1].role == "assistant"
+    asked = {"continue_final_message": True, "add_generation_prompt": False}
+    for name, value in asked.items():
+        if request.body.get(name) is value and name not in permits.fields and not by_model:
+            words = f"`{name}` needs an assistant message at the end of `messages`."
+            raise BadRequest(words, name, "unsupported_value")
 
 
 def _check_format(body: Mapping[str, Any]) -> None:

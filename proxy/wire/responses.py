@@ -5,6 +5,7 @@ Field names and shapes are those of OpenAI's specification of the two routes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -114,11 +115,22 @@ def as_chat(request: ResponsesRequest, before: Sequence[Body], items: Mapping[st
     }
 
 
+def in_own_words(fault: BadRequest) -> BadRequest:
+    """What is wrong with the chat request that a request became, said of the field that the app sent."""
+    words = re.sub(r"`messages\b[^`]*`", "`input`", str(fault))
+    param = "input" if (fault.param or "").startswith("messages") else fault.param
+    return BadRequest(words, param, fault.code)
+
+
 def not_kept(param: str) -> NotKept:
-    """What is said of a previous response (`previous_response_id`) or an item (`input`) that is not kept."""
+    """What is said of a previous response (`previous_response_id`), one to delete (`response_id`) or an item (`input`)
+    that is not kept.
+    """
     if param == "previous_response_id":
         words = "The previous response is not kept: its time is over, or it had `store: false` or another key."
         return NotKept(f"{words} Send the conversation as `input`.", param, "previous_response_not_found")
+    if param == "response_id":
+        return NotKept("There is no such response, or not any more.", param, "response_not_found")
     words = "An item that `input` refers to is not kept: its time is over, or it was made with `store: false`."
     return NotKept(f"{words} Send the item itself.", param, "item_not_found")
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from proxy.turn import Delta
-from proxy.wire.events import NAME, choice, rewritten
+from proxy.wire.events import KEY, choice, rewritten, told_once
 from proxy.wire.usage import told_usage
 
 # Names under which servers send text that no rail has judged, the prompt, or the tokens of either: only empty values
@@ -19,7 +19,12 @@ _UNJUDGED = frozenset({
     "tool_calls", "function_call", "refusal", "audio", "images", "annotations", "citations", "text", "message",
     "content", "delta", "logprobs", "token_ids", "prompt_logprobs", "prompt_token_ids", "prompt_text",
 })  # fmt: skip
-_METADATA = frozenset({"id", "object", "model", "system_fingerprint", "service_tier"})
+_WORD = re.compile(r"[\w.:/-]{0,128}", re.ASCII)
+# The only text that passes beside the answer's, and how it may read.
+_METADATA = {
+    "id": _WORD, "object": _WORD, "system_fingerprint": _WORD, "service_tier": _WORD,
+    "model": re.compile(r"[\w.:/@+-]{0,200}", re.ASCII),
+}  # fmt: skip
 _TOKEN = frozenset({"token", "logprob", "bytes", "top_logprobs"})
 # Fields of a request that a key may open, and what they let through of the answer.
 _OPENED_BY = {
@@ -30,7 +35,10 @@ _OPENED_BY = {
     "web_search_options": frozenset({"annotations", "citations"}),
     "top_logprobs": frozenset({"logprobs"}),
 }
-_REASON = re.compile(r"[A-Za-z_]{0,32}")
+# Why an answer ended: OpenAI's reasons, then vLLM's own (vllm/v1/engine). Any other is told as `stop`.
+_REASONS = (
+    "stop", "length", "tool_calls", "content_filter", "function_call", "abort", "error", "repetition",
+)  # fmt: skip
 
 
 class Sieve:
@@ -54,9 +62,10 @@ class Sieve:
         if "choices" in event:
             one = choice(event)
             kept["choices"] = [self._clean(one)] if one is not None else []
+        own = told_once(delta)  # its bytes may leave
         if kept == event:
-            return delta
-        return _without_usage(delta, kept) or rewritten(kept)
+            return delta if own else rewritten(kept)
+        return (_without_usage(delta, kept) if own else None) or rewritten(kept)
 
     def _beside(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """What stands beside `choices` and `usage` and may pass."""
@@ -70,31 +79,32 @@ class Sieve:
         text = judged.get("content") or "" if judged == delta else ""  # of a delta that lost a part no token is told
         kept = {key: value for key, value in choice.items() if key != "delta" and self._in_choice(key, value, text)}
         kept["delta"] = judged
+        if choice.get("finish_reason") and choice["finish_reason"] not in _REASONS:
+            kept["finish_reason"] = "stop"
         return choice if kept == choice else kept
 
     def _in_delta(self, key: str, value: Any) -> bool:
-        """`content` is judged as text only (some servers send reasoning as a list there)."""
+        """`content` is judged as text only."""
         if key == "content":
             return value is None or isinstance(value, str)
         if key == "role":
             return value in (None, "assistant")
-        return key in self._open or _passes(key, value, names=False)
+        return key in self._open or textless(key, value)
 
     def _in_choice(self, key: str, value: Any, text: str) -> bool:
         if not value or key in self._open:
-            return NAME.fullmatch(key) is not None
+            return KEY.fullmatch(key) is not None
         if key == "logprobs":
             return bool(text) and _tells_only(value, text)
         if key == "token_ids":
             return bool(text)
         if key == "finish_reason":
-            return isinstance(value, str) and _REASON.fullmatch(value) is not None
+            return value in _REASONS
         if key == "stop_reason" and isinstance(value, str):
             return value in self._stops
-        return self._tells(key, value)
+        return textless(key, value)
 
     def _tells(self, key: str, value: Any) -> bool:
-        """Whether a field may pass: what is unknown does (law 3), unless it could be free text (law 1)."""
         return key in self._open or _tells(key, value)
 
 
@@ -116,8 +126,21 @@ def _tells_only(logprobs: Any, text: str) -> bool:
     if not isinstance(logprobs, dict) or any(value for key, value in logprobs.items() if key != "content"):
         return False
     tokens = logprobs.get("content") or []
-    known = all(isinstance(one, dict) and _TOKEN.issuperset(one) and not one.get("top_logprobs") for one in tokens)
-    return known and "".join(str(one.get("token", "")) for one in tokens) in ("", text)
+    return (
+        isinstance(tokens, list)
+        and all(map(_is_token, tokens))
+        and "".join(one.get("token", "") for one in tokens) in ("", text)
+    )
+
+
+def _is_token(one: Any) -> bool:
+    """Whether it tells a token, its probability and its own bytes, and no more."""
+    if not isinstance(one, dict) or not _TOKEN.issuperset(one) or one.get("top_logprobs"):
+        return False
+    token, number, spelt = one.get("token", ""), one.get("logprob"), one.get("bytes")
+    if not isinstance(token, str) or not (number is None or isinstance(number, int | float)):
+        return False
+    return spelt is None or spelt == list(token.encode())
 
 
 def metadata(event: Mapping[str, Any]) -> dict[str, Any]:
@@ -126,24 +149,21 @@ def metadata(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tells(key: str, value: Any) -> bool:
-    return (key in _METADATA and isinstance(value, str)) or _passes(key, value, names=True)
+    known = _METADATA.get(key)
+    return known.fullmatch(value) is not None if known and isinstance(value, str) else textless(key, value)
 
 
 def textless(key: str, value: Any) -> bool:
-    """Whether a field that the house does not know can hold no text: it is of numbers and flags."""
-    return _passes(key, value, names=False)
+    """Whether a field that the house does not know can hold no text: it is empty, or of numbers and flags.
+
+    What is unknown passes (law 3) unless it could tell what no rail has judged (law 1).
+    """
+    return KEY.fullmatch(key) is not None and (not value or (key not in _UNJUDGED and _is_textless(value)))
 
 
-def _passes(key: str, value: Any, names: bool) -> bool:
-    """Whether an unknown field holds no text; `names`: short strings without white space are none."""
-    return NAME.fullmatch(key) is not None and (not value or (key not in _UNJUDGED and _textless(value, names)))
-
-
-def _textless(value: Any, names: bool) -> bool:
-    if isinstance(value, str):
-        return not value or (names and NAME.fullmatch(value) is not None)
+def _is_textless(value: Any) -> bool:
     if isinstance(value, dict):
-        return all(_passes(key, one, names) for key, one in value.items())
+        return all(textless(key, one) for key, one in value.items())
     if isinstance(value, list):
-        return all(_textless(one, names=False) for one in value)  # a list of words may be a sentence
-    return True
+        return all(map(_is_textless, value))
+    return not isinstance(value, str) or not value

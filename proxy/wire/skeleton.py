@@ -25,6 +25,7 @@ class Skeleton:
             "model": model,
         }
         self._learnt = False
+        self._late: dict[str, Any] = {}  # what came with the usage alone
 
     def learn(self, event: Mapping[str, Any]) -> None:
         """Takes id, time and model over from the backend's first event (TGI sends an empty id: ours stays)."""
@@ -49,7 +50,13 @@ class Skeleton:
     def closing(self, event: Mapping[str, Any]) -> None:
         """Takes over what the backend tells with its usage, such as `system_fingerprint`, for our last events."""
         told = metadata(event)
-        self._head |= {key: told[key] for key in told if key != "object" and key not in self._head}
+        self._late = {key: told[key] for key in told if key != "object" and key not in self._head}
+        self._head |= self._late
+
+    def completed(self, last: Delta) -> Delta:
+        """The last event of an answer with what the backend told with its usage, for clients that read no usage."""
+        missing = {key: value for key, value in self._late.items() if key not in last.event}
+        return rewritten({**last.event, **missing}) if missing else last
 
     def _event(self, choices: list[dict[str, Any]]) -> Delta:
         return rewritten({**self._head, "choices": choices})

@@ -16,7 +16,7 @@ from typing import Literal
 
 from proxy.turn import Role
 
-_Who = Literal["instructions", "user", "assistant", "tool"]
+_Who = Literal["instructions", "user", "assistant"]
 
 _WORDS: Mapping[str, _Who] = {
     **dict.fromkeys(("system", "시스템", "sistema"), "instructions"),
@@ -24,7 +24,7 @@ _WORDS: Mapping[str, _Who] = {
     **dict.fromkeys(("사용자", "유저", "아이", "utente", "umano", "bambino", "bambina"), "user"),
     **dict.fromkeys(("assistant", "ai", "bot", "chatbot", "model", "response"), "assistant"),
     **dict.fromkeys(("도우미", "어시스턴트", "챗봇", "assistente"), "assistant"),
-    **dict.fromkeys(("tool", "ipython"), "tool"),
+    **dict.fromkeys(("tool", "ipython"), "user"),
 }
 # A label: up to three words and a colon, which is no time's (10:30), address's (http://), path's (C:\) or smiley's.
 _NAME = (
@@ -71,7 +71,7 @@ def read(prompt: str) -> list[Part]:
     marked = _MARKUP.match(prompt, len(prompt) - len(prompt.lstrip()))
     marks = _by_markup(prompt) if marked else _by_labels(prompt)
     parts = _parts(prompt, marks) if marks else []
-    if not any(part.role in ("user", "tool") for part in parts):
+    if not any(part.role == "user" for part in parts):
         return [Part("user", 0, len(prompt))]
     return parts
 
@@ -118,7 +118,7 @@ def _by_labels(prompt: str) -> list[_Mark]:
     kinds = {_WORDS.get(label.name) for label in labels}
     if "user" in kinds and (not answerer or answerer in _WORDS):
         return [_said_by(label, answerer) for label in labels if label.name in _WORDS]
-    return [_said_by(_inner(prompt, label), answerer) for label in labels]
+    return [_said_by(_inner(prompt, label, answerer), answerer) for label in labels]
 
 
 def _label(found: re.Match[str]) -> _Mark:
@@ -139,17 +139,20 @@ def _answerer(prompt: str, labels: Sequence[_Mark], begins: bool) -> str:
     return next((label.name for label in labels if begins and _WORDS.get(label.name) == "assistant"), "")
 
 
-def _inner(prompt: str, label: _Mark) -> _Mark:
-    """The name behind a user's word, as in `User: Tom: hello`; else the label itself."""
+def _inner(prompt: str, label: _Mark, answerer: str) -> _Mark:
+    """The speaker behind a user's word, as in `User: Mum: hello` where Mum answers; else the label itself."""
     found = _BEHIND.match(prompt, label.end) if _WORDS.get(label.name) == "user" else None
     inner = _label(found) if found else label
-    return _Mark(label.start, inner.end, name=inner.name, is_name=True) if inner.is_name else label
+    known = inner.name == answerer or inner.name in _WORDS
+    return _Mark(label.start, inner.end, name=inner.name) if known else label
 
 
 def _said_by(label: _Mark, answerer: str) -> _Mark:
-    """The label with its speaker. Words that only might be a name end what was said before, and stay to be judged."""
+    """The label with its speaker. Any other words before a colon end what was said before, and stay to be judged.
+
+    They may be a name, or what a child says.
+    """
     if label.name == answerer:
         return _Mark(label.start, label.end, "assistant")
-    who = _WORDS.get(label.name, "user")
-    end = label.end if label.is_name else label.start
-    return _Mark(label.start, end, who if who in ("instructions", "tool") else "user")
+    who = _WORDS.get(label.name)
+    return _Mark(label.start, label.end if who else label.start, "instructions" if who == "instructions" else "user")

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.wire.events import NAME, index_of
+from proxy.wire.events import KEY, index_of
 
 Usage = dict[str, Any]
 NO_USAGE: Usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+_DETAILS = ("prompt_tokens_details", "completion_tokens_details")
+_MOST = 10**12  # tokens: more of them no request has
+_PER_TOKEN = 4  # characters
 
 
 class Tally:
@@ -51,9 +54,16 @@ class Tally:
 
 
 def told_usage(event: Mapping[str, Any]) -> Usage | None:
-    """The usage that the event tells: an object of numbers, perhaps nested; None for anything else."""
+    """The usage that the event tells: whole counts, details that are objects, and other numbers; None for anything
+    else.
+    """
     usage = event.get("usage")
-    return usage if isinstance(usage, dict) and _countable(usage) else None
+    if not isinstance(usage, dict) or not _countable(usage):
+        return None
+    counts = (usage[name] for name in NO_USAGE if name in usage)
+    details = (usage.get(name) for name in _DETAILS)
+    sound = all(type(one) is int and 0 <= one < _MOST for one in counts)
+    return usage if sound and all(one is None or isinstance(one, dict) for one in details) else None
 
 
 def estimated(body: Mapping[str, Any], events: int) -> Usage:
@@ -61,13 +71,25 @@ def estimated(body: Mapping[str, Any], events: int) -> Usage:
     event.
     """
     asked = body.get("prompt") or [message.get("content") for message in body.get("messages") or ()]
-    prompt = sum(len(str(text or "")) for text in ([asked] if isinstance(asked, str) else asked)) // 4
+    prompt = _length(asked) // _PER_TOKEN
     return {"prompt_tokens": prompt, "completion_tokens": events, "total_tokens": prompt + events, "estimated": True}
+
+
+def _length(asked: Any) -> int:
+    """Characters of a prompt: of a content's parts those of its text alone; a token id counts as its characters."""
+    if isinstance(asked, str):
+        return len(asked)
+    if isinstance(asked, list):
+        return sum(map(_length, asked))
+    if isinstance(asked, dict):
+        text = asked.get("text")
+        return len(text) if isinstance(text, str) else 0
+    return _PER_TOKEN if isinstance(asked, int) else 0
 
 
 def _countable(value: Any) -> bool:
     if isinstance(value, dict):
-        return all(NAME.fullmatch(key) and _countable(one) for key, one in value.items())
+        return all(KEY.fullmatch(key) and _countable(one) for key, one in value.items())
     return value is None or isinstance(value, int | float)
 
 

@@ -9,6 +9,7 @@ from fake_upstream import VLLM, chunk, upstream
 from house import assistant, house, text_of
 
 from proxy.backends.scripted import ScriptedBackend
+from proxy.config import BackendEntry
 
 BUDDY = ScriptedBackend
 
@@ -119,6 +120,47 @@ async def test_not_ready_without_a_backend():
         assert shape(await home.client.get("/v1/models"))[0] == 502
 
 
+@pytest.mark.parametrize(
+    ("states", "status", "code"),
+    [
+        (["up", "up"], "ready", 200),
+        (["up", "down"], "degraded", 200),
+        (["up", "down", "unknown"], "degraded", 200),
+        (["down", "unknown"], "unready", 503),
+        (["down", "down"], "unready", 503),
+        (["unknown"], "ready", 200),
+        (["up", "unknown"], "ready", 200),
+    ],
+)
+async def test_ready_is_a_house_of_which_some_server_is_up(states, status, code):
+    listed = {"/v1/models": (200, b'{"data": [{"id": "m"}]}')}
+    async with upstream(failing(500, b""), listed) as fake:
+        entries = {
+            "up": {"url": fake.url},
+            "down": {"url": "http://127.0.0.1:9"},
+            "unknown": {"kind": "litellm", "models": ["x/y"]},
+        }
+        async with house(backends=[BackendEntry.model_validate(entries[state]) for state in states]) as home:
+            ready = await home.client.get("/readyz")
+    told = ready.json()
+    assert (ready.status_code, told["status"]) == (code, status)
+    assert told["backends"] == {f"backends[{index}]": state for index, state in enumerate(states)}
+    assert told.get("faults") == (None if code == 200 else {"backend": "None of the model servers answers."})
+
+
+async def test_the_model_server_is_told_which_conversation_it_is():
+    buddy = BUDDY(0)
+    heard, stream = [], buddy.stream
+    buddy.stream = lambda ask: heard.append(ask.session) or stream(ask)
+    async with house(buddy) as home:
+        for talk in ("tom", "tom", "ann"):
+            await home.ask("Hello", headers={"x-kindrail-session": talk})
+        reply = (await home.ask("Hello")).json()["choices"][0]["message"]
+        await home.ask("Hello", reply, "And then?")
+    assert [heard.index(one) for one in heard] == [0, 0, 2, 3, 3]
+    assert "" not in heard
+
+
 async def test_headers_tell_turn_session_and_policy():
     async with house(BUDDY(0)) as home:
         response = await home.ask("Hello", headers={"x-kindrail-session": "tom-1"})
@@ -157,7 +199,7 @@ def failing(status, body):
         (
             500,
             b'{"error":{"message":"engine dead","type":"InternalServerError","param":null,"code":500}}',
-            "engine dead",
+            "The model server failed (500).",
         ),
     ],
 )
@@ -179,10 +221,10 @@ async def test_an_error_in_mid_stream_ends_the_stream_and_flushes_nothing():
     async with upstream(answer, VLLM) as fake, house(backend_url=fake.url) as home:
         events = await home.stream("Hello")
         assert text_of([event for event in events if "choices" in event]) == "Hello there."
-        assert events[-2]["error"]["message"] == "engine dead"
+        assert events[-2]["error"]["message"] == "The model server failed (500)."
         assert events[-1] == "[DONE]"
         response = await home.ask("Hello")
-        assert (response.status_code, response.json()["error"]["message"]) == (500, "engine dead")
+        assert (response.status_code, response.json()["error"]["message"]) == (500, "The model server failed (500).")
         outcomes = {entry.closed["outcome"] for entry in await home.audit()}
         assert outcomes == {"backend_failed"}
 
@@ -259,7 +301,7 @@ async def test_unknown_fields_pass_both_ways():
     async def answer(wire):
         await wire.head()
         await wire.events(
-            chunk("Hello", kv_transfer_params={"a": 1}, extra="top"),
+            chunk("Hello", kv_transfer_params={"a": 1}, extra=7),
             json.dumps({"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": " there.", "mood": 3}, "finish_reason": "stop", "stop_reason": "x", "odd": [1]}]}),
             json.dumps({"id": "c", "choices": [], "usage": {"total_tokens": 7}, "system_fingerprint": "vllm-1"}),
             "[DONE]",
@@ -278,10 +320,10 @@ async def test_unknown_fields_pass_both_ways():
             {"c": 1},
         )
         choice = whole["choices"][0]
-        assert (whole["extra"], whole["kv_transfer_params"]) == ("top", {"a": 1})
+        assert (whole["extra"], whole["kv_transfer_params"]) == (7, {"a": 1})
         assert (choice["stop_reason"], choice["odd"], choice["message"]["mood"]) == ("x", [1], 3)
         assert (whole["system_fingerprint"], whole["usage"]) == ("vllm-1", {"total_tokens": 7})
         events = await home.stream("Hello", stream_options={"include_usage": True})
-        assert events[0]["extra"] == "top"
+        assert events[0]["extra"] == 7
         assert events[1]["choices"][0]["odd"] == [1]
         assert (events[2]["system_fingerprint"], events[2]["usage"]) == ("vllm-1", {"total_tokens": 7})

@@ -93,7 +93,7 @@ async def test_the_model_never_reads_private_data_and_neither_does_redis():
                 assert "zorro" not in str(sent if stream else sent.text)
         asked = json.dumps(model.asked)
         stored = str(await everything(home.services.store))
-        for datum in ("Quixley", "Marmalade", "zorro", "5678"):
+        for datum in ("Quixley", "Marmalade", "zorro", "1234-5678"):
             assert datum not in asked
             assert datum not in stored
         for entry in await home.audit():

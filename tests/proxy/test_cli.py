@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,10 +172,24 @@ def test_keys_are_put_into_the_store_listed_and_revoked(keys: Callable[..., Resu
     assert "revoke it first" in again.stderr
     assert keys("list", "--store").output == "tablet  tenant home  policy (the general one)\n"
     assert keys("list").output == ""
-    assert "opens nothing" in keys("revoke", "tablet").output
+    assert "opens nothing" in keys("revoke", "tablet", "--store").output
     assert keys("list", "--store").output == ""
-    missing = keys("revoke", "tablet")
+    missing = keys("revoke", "tablet", "--store")
     assert (missing.exit_code, missing.stdout) == (1, "")
+    assert "no key `tablet` in Redis" in missing.stderr
+
+
+def test_a_key_of_the_file_is_revoked_by_hand(keys: Callable[..., Result], tmp_path: Path) -> None:
+    file = tmp_path / "kindrail.yaml"
+    entries = [{"id": id, "hash": hashed(id)} for id in ("phone", "tablet")]
+    file.write_text(json.dumps({"keys": entries}), encoding="utf-8")
+    told = keys("revoke", "tablet", "--config", str(file))
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert f"delete keys[1], `tablet`, from {file}" in told.stderr
+    missing = keys("revoke", "robot", "--config", str(file))
+    assert (missing.exit_code, missing.stdout) == (1, "")
+    assert "no key `robot` in the configuration; with --store" in missing.stderr
+    assert json.loads(file.read_text("utf-8")) == {"keys": entries}
 
 
 @pytest.mark.parametrize(
@@ -181,6 +197,14 @@ def test_keys_are_put_into_the_store_listed_and_revoked(keys: Callable[..., Resu
     [
         (["new", "Tablet 7"], "id: "),
         (["new", "tablet", "--requests", "0"], "limits.requests: "),
+        (
+            ["new", "tablet", "--allow", "image", "--allow", "audoi"],
+            "allow[1]: is nothing that a key can open: did you",
+        ),
+        (["new", "tablet", "--header", "Cookie"], "headers[0]: never reaches the model server"),
+        (["new", "tablet", "--policy", "nonsense"], "policy: there is no 'nonsense' in "),
+        (["new", "tablet", "--policy", "nonsense", "--store"], "there are: general, kids-buddy, observe"),
+        (["new", "tablet", "--policy-choice", "gen*", "--policy-choice", "x*"], "policies[1]: 'x*' matches none in "),
         (["new", "tablet", "--config", "{folder}/none.yaml", "--store"], "none.yaml: cannot be read"),
         (["list", "--config", "{folder}/none.yaml"], "none.yaml: cannot be read"),
         (["new"], "Missing argument"),
@@ -207,3 +231,54 @@ def test_the_configuration_file_can_be_named_in_the_environment(tmp_path: Path) 
     result = CliRunner().invoke(app, ["serve"], env={"KINDRAIL_CONFIG": str(file)})
     assert result.exit_code == 2
     assert f"{file}: port" in result.output
+
+
+def test_the_policies_of_a_key_are_those_of_the_configured_folder(folder: Path, tmp_path: Path) -> None:
+    settings = {"KINDRAIL_POLICIES": str(folder)}
+    made = CliRunner().invoke(app, ["key", "new", "tablet", "--policy", "short"], env=settings)
+    assert made.exit_code == 0
+    settings["KINDRAIL_POLICIES"] = str(tmp_path / "none")
+    lost = CliRunner().invoke(app, ["key", "new", "tablet", "--policy", "short"], env=settings)
+    assert (lost.exit_code, lost.stdout) == (2, "")
+    assert "no policy" in lost.stderr
+
+
+# What the pages tell to type
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TYPED = re.compile(r"^\$ (?:\w+=\S+ )*(?:\.venv/bin/)?kindrail (.*)|`(?:\.venv/bin/)?kindrail ([^`]+)`", re.MULTILINE)
+
+
+def typed(page: str) -> list[list[str]]:
+    """The arguments of every `kindrail` command on the page; what a shell takes for itself is left out."""
+    lines = ["".join(found) for found in TYPED.findall(page)]
+    return [shlex.split(line.partition(" < ")[0], comments=True) for line in lines]
+
+
+def understood(arguments: list[str]) -> str:
+    """What the command line has to say against these arguments, before it does anything; empty: nothing."""
+    result = CliRunner().invoke(app, [*arguments, "--help"])
+    return "" if result.exit_code == 0 else result.output
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_on_the_pages_is_understood(page: Path) -> None:
+    found = typed(page.read_text("utf-8"))
+    assert {" ".join(one): understood(one) for one in found if understood(one)} == {}
+    assert page.name != "README.md" or len([one for one in found if one[0] == "key"]) >= 3
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("$ kindrail key revoke tablet --store   # gone", False),
+        ("$ A=b .venv/bin/kindrail explain --jsonl < lines", False),
+        ("so `kindrail key revoke tablet --stoer` takes it", True),
+        ("$ kindrail key remove tablet", True),
+        ("$ kindrail srve", True),
+    ],
+)
+def test_a_command_that_there_is_not_would_be_seen(line: str, wrong: bool) -> None:
+    (arguments,) = typed(line)
+    assert bool(understood(arguments)) is wrong

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from proxy.config import SHIPPED_POLICIES, BackendEntry, Config, ConfigFault, KeyEntry, Limits, load_config
+from proxy.config import SHIPPED_POLICIES, BackendEntry, Config, ConfigFault, KeyEntry, Limits, load_config, resolved
+from proxy.policy.schema import Parts
+from proxy.wire import completions, embeddings, request
 
 
 @pytest.fixture
@@ -71,7 +73,13 @@ def test_every_setting_may_come_from_either_source(file):
 @pytest.mark.parametrize(
     ("in_file", "environment", "given", "messages"),
     [
-        ("prot: 1", {}, {}, ["{file}: prot: Extra inputs are not permitted"]),
+        ("prot: 1", {}, {}, ["{file}: prot: there is no such setting; did you mean `port`?"]),
+        ("zebra: 1", {}, {}, ["{file}: zebra: there is no such setting"]),
+        ("keyz: []", {}, {}, ["{file}: keyz: there is no such setting; did you mean `keys`?"]),
+        ("", {"KINDRAIL_KEYS": "s3cret", "KINDRAIL_BACKENDS": "http://a"}, {}, [
+            "KINDRAIL_KEYS: a list stands in kindrail.yaml, as `keys:`, given with --config or KINDRAIL_CONFIG",
+            "KINDRAIL_BACKENDS: a list stands in kindrail.yaml, as `backends:`,",
+        ]),
         ("port: many", {}, {}, ["{file}: port: Input should be a valid integer"]),
         ("port: 1", {"KINDRAIL_PORT": "70000"}, {}, ["KINDRAIL_PORT: Input should be less than or equal to 65535"]),
         ("port: 1", {"KINDRAIL_PORT": "2"}, {"port": -1}, ["--port: Input should be greater than or equal to 0"]),
@@ -162,16 +170,15 @@ keys:
 
 def test_lists_are_read_from_the_file(file):
     file.write_text(LISTS % ("0" * 64))
-    config = load_config(file, {"GPU_KEY": SECRET})
+    config = load_config(file, {})
     server, provider = config.backends
-    assert (server.url, server.api_key, server.models) == ("http://gpu-1:8000/v1", SECRET, ["llama-*"])
+    assert (server.url, server.api_key, server.models) == ("http://gpu-1:8000/v1", "${GPU_KEY}", ["llama-*"])
     assert (server.rename, server.weight, server.concurrency) == ({"gpt-4o": "llama-3"}, 3, 8)
     assert (server.kind, server.first_token_timeout, server.connect_timeout) == ("auto", 20, None)
     assert (provider.kind, provider.url, provider.weight) == ("litellm", "", 1)
     (key,) = config.keys
     assert (key.id, key.tenant, key.policy, key.models) == ("toys", "toymaker", "", ["llama-*"])
     assert (key.limits.requests, key.limits.body, key.limits.tokens) == (60, 4096, None)
-    assert SECRET not in f"{config} {config!r}"
     assert "0" * 64 not in f"{config} {config!r}"
 
 
@@ -193,12 +200,8 @@ A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
         (f"backends: [{{{URL}, models: a}}]", "backends[0].models: Input should be a valid list"),
         (f"backends: [{{{URL}, models: [a, [b]]}}]", "backends[0].models[1]: "),
         (f"backends: [{{{URL}, rename: {{a: [b]}}}}]", "backends[0].rename.a: "),
-        (f"backends: [{{{URL}, wieght: 2}}]", "backends[0].wieght: Extra inputs are not permitted"),
+        (f"backends: [{{{URL}, wieght: 2}}]", "backends[0].wieght: there is no such setting; did you mean `weight`?"),
         (f"backends: [{{{URL}, connect_timeout: 5}}]", "backends[0].connect_timeout: a length of time is"),
-        (
-            f"backends: [{{{URL}, api_key: '${{GPU_KEY}}'}}]",
-            "backends[0].api_key: GPU_KEY is not set in the environment",
-        ),
         ("backends: http://a", "backends: Input should be a valid list"),
         (
             f"backend_url: http://b\nbackends: [{{{URL}}}]",
@@ -212,6 +215,23 @@ A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
         ("keys: [{id: a, hash: s3cret}]", "keys[0].hash: "),
         (f"keys: [{{id: A B, hash: '{A}'}}]", "keys[0].id: "),
         (f"keys: [{{id: a, hash: '{A}', limits: {{requests: 0}}}}]", "keys[0].limits.requests: "),
+        (
+            f"keys: [{{id: a, hash: '{A}', limits: {{request: 1}}}}]",
+            "keys[0].limits.request: there is no such setting; did you mean `requests`?",
+        ),
+        (
+            f"keys: [{{id: a, hash: '{A}', tennant: b}}]",
+            "keys[0].tennant: there is no such setting; did you mean `tenant`?",
+        ),
+        (f"keys: [{{id: a, hash: '{A}', models: []}}]", "keys[0].models: opens no model"),
+        (
+            f"keys: [{{id: a, hash: '{A}', allow: [image, audoi]}}]",
+            "keys[0].allow[1]: is nothing that a key can open: did you mean `audio`?",
+        ),
+        (
+            f"keys: [{{id: a, hash: '{A}', allow: [zzz]}}]",
+            "keys[0].allow[0]: is nothing that a key can open: there are ",
+        ),
     ],
 )
 def test_a_fault_within_a_list_names_its_place(file, in_file, message):
@@ -222,8 +242,54 @@ def test_a_fault_within_a_list_names_its_place(file, in_file, message):
     assert SECRET not in text
 
 
+@pytest.mark.parametrize("header", ["Authorization", "cookie", "host", "Connection", "TE", "accept", "accept-encoding", "content-type", "proxy-authorization", "transfer-encoding", "x team", "", "caf\u00e9", "x-a\n"])  # fmt: skip
+def test_a_header_that_never_passes_is_refused(header):
+    with pytest.raises(ValidationError, match=r"headers\.1"):
+        KeyEntry.model_validate({"id": "a", "hash": A, "headers": ["x-team", header]})
+
+
+@pytest.mark.parametrize("header", ["x-team", "X-Cookie", "openai-organization", "x-accept", "team", "hostage"])
+def test_a_header_that_may_pass(header):
+    assert KeyEntry.model_validate({"id": "a", "hash": A, "headers": [header]}).headers == [header]
+
+
+def test_a_key_can_open_what_the_routes_refuse_and_the_parts():
+    known = {*request.REFUSED, *completions.REFUSED, *embeddings._REFUSED, *Parts.model_fields}
+    assert set(KeyEntry.model_validate({"id": "a", "hash": A, "allow": sorted(known)}).allow) == known
+
+
 def test_servers_set_in_two_sources_are_named_with_both(file):
     file.write_text(f"backends: [{{{URL}}}]")
     text = fault(file, {"KINDRAIL_BACKEND_URL": "http://b"})
     assert f"{file}: backends and KINDRAIL_BACKEND_URL: " in text
     assert len(load_config(file, {"KINDRAIL_BACKEND_URL": "http://b"}, backend_url="").backends) == 1
+
+
+@pytest.mark.parametrize(
+    ("secret", "expected"),
+    [
+        ("", ""),
+        ("plain $A {A} $", "plain $A {A} $"),
+        ("${A}", SECRET),
+        ("redis://:${A}@host/${B}", f"redis://:{SECRET}@host/a${{B}}"),  # what comes in is not looked through
+        ("${A}${A}", SECRET * 2),
+        ("$${A}{A}", f"${SECRET}{{A}}"),
+    ],
+)
+def test_a_variable_comes_in_the_place_of_its_name(secret, expected):
+    assert resolved("redis_url", secret, {"A": SECRET, "B": "a${B}"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("secret", "message"),
+    [
+        ("redis://:${A}@${C}", "redis_url: C is not set in the environment"),
+        ("${E}", "redis_url: E is not set in the environment"),
+        ("${A}${", "redis_url: has a `${` that names no variable; write it as ${NAME}"),
+        ("${A-x}", "redis_url: has a `${` that names no variable; write it as ${NAME}"),
+    ],
+)
+def test_a_variable_that_is_not_there_is_named(secret, message):
+    with pytest.raises(ConfigFault) as caught:
+        resolved("redis_url", secret, {"A": SECRET, "E": ""})
+    assert str(caught.value) == message

@@ -114,6 +114,8 @@ def test_a_model_that_the_key_does_not_open_makes_no_call():
         ("application/vnd.api+json", 200),
         (None, 200),
         ("text/plain", 415),
+        ("text/plain;x=json", 415),
+        ("application/x-json-form", 415),
         ("application/x-www-form-urlencoded", 415),
         ("multipart/form-data; boundary=x", 415),
     ],

@@ -15,7 +15,7 @@ from proxy.answer import Answer
 from proxy.line import Heard, Line
 from proxy.memo import Memo
 from proxy.policy.model import Bound
-from proxy.turn import Act, Segment, Span, Turn, Verdict
+from proxy.turn import Act, Segment, Span, Turn, Verdict, spans_within
 
 POLICIES = ["kids-buddy", "general", "observe"]
 
@@ -180,6 +180,84 @@ async def test_history_is_redacted_once():
     assert await line.history(messages) == ["an <WORD>", "ok"]
     assert await line.history(messages) == ["an <WORD>", "ok"]
     assert calls == ["an X", "ok"]
+
+
+class Seen:
+    """A rail that covers the parts of a number that may stand in several messages, and keeps what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    async def check(self, segment):
+        self.asked.append((segment.before, segment.text, segment.after))
+        around, offset = segment.around()
+        spans = [Span(*found.span(), "WORD") for found in re.finditer(r"12\s34\s?5?", around.text)]
+        spans = spans_within(spans, offset, len(segment.text))
+        return Verdict(Act.REDACT, spans) if spans else Verdict()
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("u:12 u:34", ["<WORD>", "<WORD>"]),
+        ("u:12 u:34 u:5", ["<WORD>", "<WORD>", "<WORD>"]),
+        ("u:12 t:x u:34", ["<WORD>", "x", "<WORD>"]),  # each speaker's own words are joined
+        ("t:12 t:34", ["<WORD>", "<WORD>"]),
+        ("u:12 t:34", ["12", "34"]),
+        ("u:12 a: u:34", ["<WORD>", "", "<WORD>"]),  # a call without words is no answer
+        ("u:12 a:ok u:34", ["12", "ok", "34"]),
+        ("a:12 a:34", ["12", "34"]),
+    ],
+)
+async def test_what_a_speaker_told_in_instalments(said, read):
+    names = {"u": "user", "a": "assistant", "t": "tool"}
+    messages = [Heard(names[one[0]], one[2:]) for one in said.split(" ")]
+    rails = (bound("pii", Seen(), roles=("user", "assistant", "tool"), masks=True),)
+    line = Line(policy(*rails), Turn("t", "en"), Memo())
+    assert await line.history(messages) == read
+    assert await line.masked(messages) == read
+    assert list((await line.hear(messages)).texts) == read
+
+
+async def test_the_memo_knows_what_stands_around_a_message():
+    line = Line(policy(bound("pii", Seen())), Turn("t", "en"), Memo())
+    for said, read in ((["12"], ["12"]), (["12", "34"], ["<WORD>", "<WORD>"]), (["34"], ["34"])):
+        messages = [Heard("user", one) for one in said]
+        assert await line.history(messages) == read
+        assert list((await line.hear(messages)).texts) == read
+
+
+async def test_what_stands_around_a_message_is_bounded():
+    rail = Seen()
+    line = Line(policy(bound("pii", rail)), Turn("t", "en"), Memo())
+    await line.hear([Heard("user", one) for one in ("a" * 900, "b", "c" * 900)])
+    assert rail.asked[1] == ("a" * 199 + "\n", "b", "\n" + "c" * 199)
+
+
+async def test_escapes_of_a_tool_are_undone_for_the_rails_alone():
+    line = Line(policy(bound("pii", Says("né", Verdict(Act.REDACT)), roles=("tool",))), Turn("t", "en"), Memo())
+    message = Heard("tool", r'{"a": "Ren\u00e9 \u00e9"}')
+    assert (await line.hear([message])).texts == (r'{"a": "Re<WORD> \u00e9"}',)
+    assert await line.history([message]) == [r'{"a": "Re<WORD> \u00e9"}']
+
+
+@pytest.mark.parametrize("method", ["hear", "history", "redacted_only", "masked"])
+async def test_others_have_their_turn_between_two_messages(method):
+    line = Line(policy(bound("pii", Says("X", Verdict()), masks=True)), Turn("t", "en"), Memo())
+    judging = asyncio.create_task(getattr(line, method)([Heard("user", "a")] * 50))
+    turns = 0
+    while not judging.done():
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns >= 50
+
+
+async def test_who_looks_for_danger_fails_to_the_childs_side_for_a_tool_too():
+    rail = Says("X", RuntimeError())
+    rail.when_broken = Verdict(Act.END, say="crisis", flags=frozenset({"alert"}))
+    line = Line(policy(bound("crisis", rail, roles=("tool",)), when_broken="open"), Turn("t", "en"), Memo())
+    heard = await line.hear([Heard("tool", "X")])
+    assert (heard.end, heard.urgent) == ("[crisis]", True)
 
 
 async def test_house_lines_are_judged_by_the_shape_rails_sentence_by_sentence():

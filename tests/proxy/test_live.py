@@ -4,7 +4,9 @@ import pytest
 from house import shipped
 
 from proxy.access import Caller, Denied
-from proxy.live import Live
+from proxy.config import SHIPPED_POLICIES, KeyEntry
+from proxy.keyring import hashed
+from proxy.live import Live, faults
 
 LIVE = Live.of(shipped("kids-buddy"), shipped("general"))
 
@@ -42,7 +44,10 @@ def test_the_policy_that_serves(caller, asked, served):
         (Caller(), "@1", 403, "policy_not_allowed"),
         (Caller(), "general@1", 403, "policy_not_allowed"),
         (Caller(policies=("*",)), "Zebra", 400, "policy_not_found"),
-        (Caller(policy="Zebra"), None, 503, "policy_not_found"),
+        (Caller(), "kids-buddy@99", 400, "policy_not_found"),
+        (Caller(), "kids-buddy@", 400, "policy_not_found"),
+        (Caller(), "kids-buddy@01", 400, "policy_not_found"),
+        (Caller(policies=("*",)), "general@Zebra", 400, "policy_not_found"),
     ],
 )
 def test_what_is_denied(caller, asked, status, code):
@@ -50,3 +55,40 @@ def test_what_is_denied(caller, asked, status, code):
         LIVE.serving(caller, asked)
     assert (denied.value.status, denied.value.code, denied.value.param) == (status, code, "x-kindrail-policy")
     assert "Zebra" not in denied.value.message
+
+
+@pytest.mark.parametrize("asked", [None, "Zebra", "Zebra@1"])
+def test_a_key_whose_policy_is_missing_is_no_fault_of_the_header(asked):
+    with pytest.raises(Denied, match="policy of this key") as denied:
+        LIVE.serving(Caller(policy="Zebra"), asked)
+    assert (denied.value.status, denied.value.code, denied.value.param) == (503, "policy_not_found", None)
+
+
+def test_the_version_in_service_is_named():
+    with pytest.raises(Denied, match="kids-buddy@1 is"):
+        LIVE.serving(Caller(), "kids-buddy@99")
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        ({}, []),
+        ({"policy": "general", "policies": ["kids-*", "observe"]}, []),
+        ({"policy": "foo"}, ["policy: there is no 'foo' in {folder}; there are: general, kids-buddy, observe"]),
+        ({"policy": "kids-buddy@1"}, ["policy: there is no 'kids-buddy@1' in "]),
+        ({"policies": ["kids-*", "kid-*"]}, ["policies[1]: 'kid-*' matches none in {folder}; there are: general, "]),
+        ({"policy": "foo", "policies": ["foo"]}, ["policy: ", "policies[0]: "]),
+    ],
+)
+def test_policies_of_a_key_that_the_folder_has_not(settings, found):
+    key = KeyEntry.model_validate({"id": "tablet", "hash": hashed("k"), **settings})
+    told = list(faults(key, SHIPPED_POLICIES))
+    assert len(told) == len(found)
+    for line, begin in zip(told, found, strict=True):
+        assert line.startswith(begin.format(folder=SHIPPED_POLICIES))
+
+
+def test_a_folder_without_policies_is_told_of(tmp_path):
+    key = KeyEntry.model_validate({"id": "tablet", "hash": hashed("k")})
+    with pytest.raises(FileNotFoundError):
+        list(faults(key, tmp_path))

@@ -128,11 +128,11 @@ async def test_a_block_under_a_policy_that_tells_so_is_incomplete():
 async def test_a_backends_fault_is_an_error_or_a_failed_response():
     broken = says(chunk("Hello there. "), chunk("And"), '{"error":{"message":"engine dead","code":500}}')
     async with upstream(broken, VLLM) as fake, talking(None, backend_url=fake.url) as (_, responses):
-        with pytest.raises(openai.InternalServerError, match="engine dead"):
+        with pytest.raises(openai.InternalServerError, match="model server failed"):
             await responses.create(model="buddy", input="Hello")
         stream = aiter(await responses.create(model="buddy", input="Hello", stream=True))
         assert (await anext(stream)).type == "response.created"
-        with pytest.raises(openai.APIError, match="engine dead"):
+        with pytest.raises(openai.APIError, match="model server failed"):
             await collected(stream)
 
 

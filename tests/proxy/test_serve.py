@@ -205,6 +205,27 @@ def test_what_cannot_be_used_is_named(data, small, settings, message):
 
 
 @pytest.mark.parametrize(
+    ("of_key", "message"),
+    [
+        ("policy: foo", "keys[1].policy: there is no 'foo' in {folder}; there are: small"),
+        ("policies: [smal, foo-*]", "keys[1].policies[1]: 'foo-*' matches none in {folder}; there are: small"),
+        (
+            "allow: [image, top_logprob]",
+            "keys[1].allow[1]: is nothing that a key can open: did you mean `top_logprobs`?",
+        ),
+    ],
+)
+@pytest.mark.parametrize("in_store", ["true", "false"])
+def test_what_a_key_names_in_vain_is_named(data, small, tmp_path, of_key, message, in_store):
+    a, b = "a" * 64, "b" * 64
+    file = tmp_path / "keys.conf"
+    file.write_text(f"keys: [{{id: a, hash: 'sha256:{a}'}}, {{id: b, hash: 'sha256:{b}', {of_key}}}]")
+    code, errors = refused(data, {**small, "KINDRAIL_CONFIG": str(file), "KINDRAIL_KEYS_IN_STORE": in_store})
+    assert code == 2
+    assert message.format(folder=tmp_path) in errors
+
+
+@pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("sentences: 2", "sentnces: 2", "small.yaml:8:"),

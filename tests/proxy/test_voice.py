@@ -166,6 +166,70 @@ async def test_reasoning_that_comes_again_and_with_the_text_is_judged_to_its_end
     assert found.message["reasoning"].endswith("So.")
 
 
+INLINE = f"<think>{THOUGHT}</think>\n\n"
+
+
+async def test_reasoning_in_the_text_is_left_out_or_judged():
+    """As a server without a parser for reasoning sends it."""
+    for pieces in ([f"{INLINE}Hi. You."], list(f"{INLINE}Hi. You."), chunked(f"{INLINE}Hi. You.", 1)):
+        chunks = [chunk(role="assistant", content=""), *texts(pieces), chunk("stop")]
+        found = await said(chunks)
+        assert found.message == {"role": "assistant", "content": "Hi. You."}
+        assert found.voice.answer.sent == "".join(found.voice.stored()) == "Hi. You."
+        assert found.acts == []
+        found = await said(chunks, reasoning=True)
+        assert found.message == {"role": "assistant", "content": f"<think>{THOUGHT_LEFT}</think>\n\nHi. You."}
+        assert found.voice.answer.sent == "".join(found.voice.stored()) == found.message["content"]
+        child = await said(chunks, shipped("kids-buddy"))
+        assert child.message == {"role": "assistant", "content": "Hi. You."}
+
+
+@pytest.mark.parametrize(
+    ("text", "reasoning", "left"),
+    [
+        (f"{INLINE}It is my zebra. You.", False, f"{OTHER} You."),
+        (f"{INLINE}It is my zebra. You.", True, f"<think>{THOUGHT_LEFT}</think>\n\n{OTHER} You."),
+        ("<think>It never ends. ", False, ""),
+    ],
+)
+async def test_reasoning_in_the_text_before_a_house_line(text, reasoning, left):
+    for pieces in ([text], list(text)):
+        found = await said([*texts(pieces), chunk("stop")], reasoning=reasoning)
+        assert found.message["content"] == left
+
+
+async def test_a_child_hears_more_than_reasoning_that_never_ends():
+    found = await said([*texts("<think>It never ends."), chunk("length")], shipped("kids-buddy"))
+    assert found.message["content"] == "I'm right here."
+
+
+async def test_reasoning_before_a_document():
+    for reasoning, left in ((False, ROME), (True, f"<think>{THOUGHT_LEFT}</think>\n\n{ROME}")):
+        found = await said([*texts(f"{INLINE}{ROME}"), chunk("stop")], json=True, reasoning=reasoning)
+        assert found.message["content"] == "".join(found.voice.stored()) == left
+    found = await said([*texts(f'{INLINE}{{"a": "my zebra"}}'), chunk("stop")], json=True, reasoning=True)
+    assert found.message == {"role": "assistant", "content": None, "refusal": OTHER}
+
+
+async def test_content_that_comes_in_parts_goes_the_same_ways():
+    parts = [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "Hm. "}]},
+        {"type": "text", "text": "My zebra. Hi."},
+    ]
+    found = await said([chunk(role="assistant", content=parts), chunk("stop")], reasoning=True)
+    assert found.message == {"role": "assistant", "content": f"{OTHER} Hi.", "reasoning": "Hm. "}
+    found = await said([chunk(role="assistant", content=parts), chunk("stop")])
+    assert found.message == {"role": "assistant", "content": f"{OTHER} Hi."}
+
+
+@pytest.mark.parametrize("text", ['```json\n{"animal": "my \\u007aebra"}\n```', 'It is "my \\\\u007aebra".'])
+async def test_no_escape_hides_a_phrase_in_text(text):
+    for name in ("content", "reasoning"):
+        for pieces in ([text], list(text)):
+            found = await said([*texts(pieces, name), chunk("stop")], reasoning=True)
+            assert "ebra" not in str([one.raw for one in found.events])
+
+
 @pytest.mark.parametrize(
     ("refusal", "expected"),
     [
@@ -187,6 +251,16 @@ async def test_a_child_hears_no_second_line_beside_a_refusal():
     assert found.message == {"role": "assistant", "content": None, "refusal": "I cannot draw this."}
     found = await said([*texts("I cannot draw this.", "refusal"), chunk("stop")], shipped("kids-buddy"), json=True)
     assert found.message == {"role": "assistant", "content": None, "refusal": "I cannot draw this."}
+
+
+async def test_a_refusal_is_cut_to_the_childs_measure():
+    long = "What shall we play? Shall we go on? One. Two. Three. Four. Five. Six."
+    heard = (await said([*texts([long]), chunk("stop")], shipped("kids-buddy"))).message["content"]
+    for pieces in ([long], list(long)):
+        found = await said([*texts(pieces, "refusal"), chunk("stop")], shipped("kids-buddy"))
+        assert found.message["refusal"].strip() == heard
+        assert len(heard) < len(long)
+        assert "".join(found.voice.stored()).strip() == heard
 
 
 # -- law 1 -------------------------------------------------------------------------------------------------------------

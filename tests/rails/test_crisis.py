@@ -51,6 +51,31 @@ async def test_spans_are_offsets_of_the_raw_text(rail, judge):
     assert verdict.spans == (Span(10, 22, "DANGER"),)
 
 
-def test_it_hears_the_user_only():
-    assert Rail.content == {"user"}
+@pytest.mark.parametrize(
+    ("before", "text", "act"),
+    [
+        ("I want to hurt\n", "myself", Act.END),
+        ("I want to\nhurt\n", "myself.", Act.END),
+        ("나 죽고\n", "싶어", Act.END),
+        ("I want to hurt myself\n", "ok", Act.PASS),  # found in the message before
+        ("I want to hurt\n", "you", Act.PASS),
+        ("robot\n", "hits me", Act.END),  # what explains a phrase away stands in the same message
+    ],
+)
+async def test_a_phrase_in_instalments(rail, judge, before, text, act):
+    assert (await judge(rail, text, role="user", before=before)).act is act
+
+
+async def test_a_phrase_is_found_in_the_message_that_ends_it(rail, judge):
+    verdict = await judge(rail, "I want to hurt", role="user", after="\nmyself")
+    assert verdict.act is Act.PASS
+    assert (await judge(rail, "myself now", role="user", before="hurt\n")).spans == (Span(0, 6, "DANGER"),)
+
+
+async def test_what_a_tool_brings_is_heard(rail, judge):
+    assert (await judge(rail, '{"heard": "I want to hurt myself"}', role="tool")).act is Act.END
+
+
+def test_it_does_not_hear_the_model():
+    assert Rail.content == {"user", "tool"}
     assert not Rail.shape

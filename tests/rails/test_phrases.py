@@ -115,3 +115,18 @@ async def test_it_remembers_nothing(make, judge):
 def test_options_that_contradict_are_refused(options, complaint):
     with pytest.raises(ValidationError, match=complaint):
         RailOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "spans"),
+    [
+        ("can I light\n", "a match?", (Span(0, 7, "FIRE"),)),
+        ("can I light a match?\n", "please", ()),
+        ("light\n", "light a match", (Span(0, 13, "FIRE"),)),
+    ],
+)
+async def test_the_user_may_say_it_in_instalments(make, judge, before, text, spans):
+    rail = make(user_says="fire", user_say="safe")
+    verdict = await judge(rail, text, role="user", before=before)
+    assert (verdict.spans, verdict.say) == (spans, "safe" if spans else "")
+    assert (await judge(rail, before, role="user", after=text)).spans == (await judge(rail, before, role="user")).spans

@@ -380,3 +380,10 @@ async def test_the_cost_grows_with_the_length_alone(rail, text):
     began = time.process_time()
     await rail.check(Segment("user", text, TURN))
     assert time.process_time() - began < 1.0  # 0.01 to 0.2 s here; a quadratic pattern takes tens of seconds
+
+
+async def test_the_phone_library_sees_no_number_too_short_for_it(rail, monkeypatch):
+    seen = []
+    monkeypatch.setattr(_presidio.PhoneRecognizer, "analyze", lambda self, text, entities: seen.append(text) or [])
+    await rail.check(Segment("user", "at 12:30 or 1a2b 34+56, 555-0199: ok", TURN))
+    assert seen == ["at xx:xx or xaxb xx+56, 555-0199: ok"]

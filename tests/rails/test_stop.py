@@ -179,3 +179,17 @@ async def test_a_hostile_message_costs_little(rail, judge, part):
     verdict = await judge(rail, "x x x x x x " + part * (300_000 // len(part)) + "x x x x x x", role="user")
     assert time.perf_counter() - before < 2.0
     assert verdict.act is (Act.PASS if part == "bus stop " else Act.END)
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "says"),
+    [
+        ("I don't want\n", "to play", "ok"),
+        ("good\n", "night", "night"),
+        ("stop\n", "go\n", ""),
+        ("stop go\n", "on", ""),
+        ("the big bus\n", "stop", "ok"),
+    ],
+)
+async def test_a_phrase_in_instalments(rail, judge, before, text, says):
+    assert (await judge(rail, text, role="user", before=before)).say == says

@@ -1,7 +1,7 @@
 """A guarded conversation finds vLLM's prefix cache warm: what the house makes of a prompt only grows at its end.
 
-Steering notes, stand-ins in the history, sentences that were replaced, a stop: each would spoil it if the house wrote the
-same past in another way the next time. vLLM tells how many tokens of a prompt it had in its cache.
+Steering notes, stand-ins in the history, sentences that were replaced, a stop: each would spoil it if the house wrote
+the same past in another way the next time. vLLM tells how many tokens of a prompt it had in its cache.
 """
 
 from dataclasses import dataclass, replace

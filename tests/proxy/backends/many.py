@@ -92,12 +92,15 @@ def down(status=503, **more):
     return (BackendFault(status, f"down {status}", code="why", **more),)
 
 
-def ask(model="m"):
-    return Ask({"model": model})
+TALK = "2"  # of this session `backends[0]` is asked first, then `backends[1]`, then `backends[2]`
 
 
-async def said(fleet, model="m"):
-    return b"".join([delta.raw async for delta in fleet.stream(ask(model))]).decode()
+def ask(model="m", session=TALK):
+    return Ask({"model": model}, session=session)
+
+
+async def said(fleet, model="m", session=TALK):
+    return b"".join([delta.raw async for delta in fleet.stream(ask(model, session))]).decode()
 
 
 async def fault_of(fleet, model="m"):

@@ -1,17 +1,13 @@
 """Several servers as one: who is asked, who is asked next, and what the fleet tells of itself."""
 
 import asyncio
+import time
 from collections import Counter
 from contextlib import aclosing
 
 import pytest
-from fake_upstream import DONE, HELLO, VLLM, no_second_event, refuses, says, upstream
 from many import Server, ask, down, fault_of, fleets, said
 
-from proxy.backends import open_backend
-from proxy.backends.fleet import Fleet
-from proxy.backends.litellm import LiteLLMBackend
-from proxy.config import BackendEntry, Config
 from proxy.turn import Ask, BackendFault
 
 
@@ -24,16 +20,38 @@ async def fleet():
 # -- who is asked ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("weights", "expected"),
-    [((1, 1), "0101010101"), ((3, 1), "0010001000"), ((1, 2, 2), "1201212012"), ((1,), "0000000000")],
-)
-async def test_shares_are_by_weight_and_without_runs(fleet, weights, expected):
-    servers = [Server((str(index),)) for index in range(len(weights))]
-    many = fleet(*((server, {"weight": weight}) for server, weight in zip(servers, weights, strict=True)))
-    order = "".join([await said(many) for _ in range(10)])
-    assert Counter(order) == Counter(expected)
-    assert order == expected
+def named(number):
+    """Servers that say their own number."""
+    return [Server((str(index),)) for index in range(number)]
+
+
+async def test_a_conversation_stays_on_its_server(fleet):
+    many = fleet(*named(3))
+    for session in map(str, range(20)):
+        assert len({await said(many, session=session) for _ in range(5)}) == 1
+
+
+@pytest.mark.parametrize("weights", [(1, 1), (3, 1), (1, 2, 2), (1,)])
+@pytest.mark.parametrize("has_session", [True, False])
+async def test_shares_are_by_weight(fleet, weights, has_session):
+    number, whole = 2000, sum(weights)
+    many = fleet(*((server, {"weight": weight}) for server, weight in zip(named(len(weights)), weights, strict=True)))
+    counted = Counter([await said(many, session=str(talk) if has_session else "") for talk in range(number)])
+    for index, weight in enumerate(weights):  # 100 is more than four standard deviations
+        assert counted[str(index)] == pytest.approx(number * weight / whole, abs=100)
+
+
+async def test_of_a_dead_server_only_its_own_conversations_move_and_they_come_back(fleet):
+    servers = named(4)
+    many = fleet(*servers)
+    talks = [str(talk) for talk in range(60)]
+    before = {talk: await said(many, session=talk) for talk in talks}
+    many._members[2].health = "down"
+    then = {talk: await said(many, session=talk) for talk in talks}
+    assert {talk for talk in talks if before[talk] != then[talk]} == {talk for talk in talks if before[talk] == "2"}
+    assert {then[talk] for talk in talks if before[talk] == "2"} == {"0", "1", "3"}
+    many._members[2].health = "up"
+    assert {talk: await said(many, session=talk) for talk in talks} == before
 
 
 @pytest.mark.parametrize(
@@ -56,11 +74,11 @@ async def test_those_that_serve_the_model_are_asked_by_its_name_there(fleet, mod
         listed, globs, rename = given if isinstance(given, tuple) and len(given) == 3 else (given, [], {})
         made.append((Server(models=listed), {"models": tuple(globs), "rename": rename}))
     many = fleet(*made)
-    for _ in range(2):
+    for session in ("2", "3"):  # the first server's, the second one's
         if isinstance(expected, int):
             assert (await fault_of(many, model)).status == expected
         else:
-            await said(many, model)
+            await said(many, model, session)
     asked = {index: server.asked[0].body["model"] for index, (server, _) in enumerate(made) if server.asked}
     assert asked == ({} if isinstance(expected, int) else expected)
 
@@ -156,6 +174,26 @@ async def test_each_is_asked_once_and_the_last_fault_is_told(fleet):
     assert (fault.status, fault.headers) == (429, {"retry-after": "7"})
 
 
+@pytest.mark.parametrize("whole", [False, True])
+async def test_the_patience_of_the_first_is_that_of_the_request(fleet, whole):
+    broken, silent, never = Server(down(503)), Server((asyncio.Event(),)), Server()
+    many = fleet((broken, {"patience": 0.1}), (silent, {"patience": 60}), never)
+    began = time.monotonic()
+    with pytest.raises(BackendFault, match="down 503"):  # what the last one that said something said
+        await (many.whole(ask()) if whole else said(many))
+    assert 0.09 < time.monotonic() - began < 2
+    assert (silent.running, len(silent.asked), never.asked) == (0, 1, [])
+    assert many._members[1].breaker.ready
+
+
+async def test_patience_is_only_for_the_first_event(fleet):
+    door = asyncio.Event()
+    broken, slow = Server(down(503)), Server(("a", door, "b"))
+    many = fleet((broken, {"patience": 0.1}), slow)
+    asyncio.get_running_loop().call_later(0.2, door.set)
+    assert await said(many) == "ab"
+
+
 async def test_closing_the_answer_closes_the_servers(fleet):
     server = Server(("a", asyncio.Event()))
     many = fleet(server)
@@ -222,57 +260,3 @@ async def test_a_strange_list_is_read_as_far_as_it_goes(fleet, listed):
 )
 async def test_it_knows_what_all_know_that_could_be_asked(fleet, servers, expected):
     assert await fleet(*servers).knows("m") == expected
-
-
-# -- opened from the configuration, over real sockets ------------------------------------------------------------------
-
-
-def entry(**fields):
-    return BackendEntry.model_validate(fields)
-
-
-async def test_a_fleet_of_real_servers_goes_on_when_one_falls():
-    listed = VLLM | {"/v1/models": (200, b'{"data": [{"id": "tiny"}]}')}
-    async with upstream(refuses(503, b""), listed) as broken, upstream(says(*HELLO, DONE), listed) as well:
-        entries = [
-            entry(url=broken.url, weight="9"),
-            entry(url=f"{well.url}/v1", kind="vllm", api_key="k", rename={"app": "tiny"}),
-            entry(url="http://127.0.0.1:9"),
-        ]
-        many = open_backend(Config(backends=entries))
-        body = {"model": "tiny", "messages": [], "stream": True}
-        deltas = [delta async for delta in many.stream(Ask(body))]
-        renamed = [delta async for delta in many.stream(Ask(body | {"model": "app"}))]
-        models = await many.models()
-        await many.close()
-    text = [delta.event["choices"][0]["delta"]["content"] for delta in deltas[:3]]
-    assert (text, len(renamed)) == (["", "Hel", "lo"], 4)
-    assert (len(broken.chats), len(well.chats)) == (1, 2)
-    assert well.chats[1].body["model"] == "tiny"
-    assert well.chats[0].headers["authorization"] == "Bearer k"
-    assert "authorization" not in broken.chats[0].headers
-    assert [model["id"] for model in models["data"]] == ["tiny", "app"]
-
-
-async def test_each_server_has_its_own_patience():
-    async with upstream(no_second_event, VLLM) as slow:
-        general = {"between_tokens_timeout": "30s", "backends": [{"url": slow.url, "between_tokens_timeout": "50ms"}]}
-        many = open_backend(Config.model_validate(general))
-        deltas = many.stream(Ask({"messages": [], "stream": True}))
-        await anext(deltas)
-        with pytest.raises(BackendFault) as caught:
-            await anext(deltas)
-        await many.close()
-    assert caught.value.error["code"] == "backend_timeout"
-    assert "0.05 s" in str(caught.value)
-
-
-async def test_what_the_configuration_opens():
-    many = open_backend(
-        Config(backends=[entry(kind="litellm", models=["a/*", "b", "c/d"], rename={"b": "x/b", "e": "c/d"})])
-    )
-    assert isinstance(many, Fleet)
-    assert [model["id"] for model in (await many.models())["data"]] == ["c/d", "b", "e"]
-    await many.close()
-    (member,) = many._members
-    assert (member.place, type(member.backend)) == ("backends[0]", LiteLLMBackend)

@@ -1,6 +1,7 @@
 """Which servers of a fleet are left out, and for how long: the breaker, and the looks."""
 
 import asyncio
+import time
 from contextlib import suppress
 
 import pytest
@@ -143,7 +144,7 @@ async def test_a_server_that_does_not_answer_is_out_until_it_does(fleet, caplog)
     assert [await said(many) for _ in range(3)] == ["2"] * 3
     first.listed = ("m", "new")
     await until(lambda: "answers again" in caplog.text)
-    assert sorted([await said(many), await said(many)]) == ["1", "2"]
+    assert await said(many) == "1"
     assert await said(many, "new") == "1"
     second.listed = down()[0]
     await until(lambda: "backends[1] does not answer (why)" in caplog.text)
@@ -189,3 +190,23 @@ async def test_a_fleet_that_was_never_asked_closes_too(fleet):
     server = Server()
     await fleet(server).close()
     assert (server.looks, server.closed) == (0, True)
+
+
+async def test_the_first_look_is_waited_for_once(fleet, monkeypatch):
+    monkeypatch.setattr("proxy.backends.fleet._FIRST_LOOK", 0.3)
+    server = Server()
+    server.models = lambda: asyncio.sleep(60)
+    many = fleet((server, {"models": ("m",)}))
+    began = time.monotonic()
+    await many.knows("m")
+    assert [await said(many) for _ in range(3)] == ["ab"] * 3
+    assert await many.health() == {"backends[0]": "unknown"}
+    assert 0.29 < time.monotonic() - began < 0.8  # for each alone it would be 1.5
+
+
+async def test_health_is_what_the_last_look_found(fleet):
+    provider = (Server(), {"asked_for_list": False})
+    many = fleet(Server(), Server(models=down()[0]), Server(models=down(404)[0]), provider, every=0.001)
+    assert list((await many.health()).values()) == ["up", "down", "up", "unknown"]
+    many._members[1].backend.listed = ("m",)
+    await until(lambda: many._members[1].health == "up")

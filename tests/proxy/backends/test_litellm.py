@@ -165,8 +165,8 @@ LONG = json.dumps(
         (404, '{"error":{"message":"no such model","code":404}}', (404, None, "no such model")),
         (422, '{"error":{"message":"too odd"}}', (422, None, "too odd")),
         (429, '{"error":{"message":"slow down"}}', (429, None, "slow down")),
-        (500, '{"error":{"message":"oops"}}', (500, None, "oops")),
-        (503, "", (503, None, "answered 503")),
+        (500, '{"error":{"message":"oops"}}', (500, None, "The model server failed (500).")),
+        (503, "", (503, None, "The model server failed (503).")),
     ],
 )
 async def test_a_fault_has_the_providers_status_and_words(provider, status, body, expected):
@@ -191,7 +191,17 @@ async def test_the_time_to_come_again_is_told():
 async def test_what_cannot_be_reached_is_a_fault():
     backend = LiteLLMBackend("http://127.0.0.1:9/v1", KEY)
     assert (await fault_of(collect(backend))).status in (500, 502)
-    assert (await fault_of(collect(backend, ask("nobody-knows-this")))).status in (400, 502)
+    await backend.close()
+
+
+@pytest.mark.parametrize("model", ["nobody-knows-this", "nobody/knows-this"])
+async def test_a_model_of_no_provider_is_told_with_the_remedy(model):
+    backend = LiteLLMBackend(api_key=KEY)
+    embedded = backend.whole(Ask({"model": model, "input": ["Hi"]}, "embeddings"))
+    for work in (collect(backend, ask(model)), embedded):
+        fault = await fault_of(work)
+        message = "LiteLLM knows no provider for this model: write provider/model, or `rename` it"
+        assert (fault.status, fault.error["message"], fault.error["param"]) == (400, message, "model")
     await backend.close()
 
 
@@ -264,11 +274,11 @@ async def test_embeddings(provider):
 async def test_a_fleet_goes_on_to_it():
     async with connected(says(*HELLO, DONE)) as (backend, fake), connected(refuses(503, b"")) as (broken, _):
         members = [
-            Member("backends[0]", broken, ("app",), {"app": "hosted_vllm/tiny"}, weight=9),
+            Member("backends[0]", broken, ("app",), {"app": "hosted_vllm/tiny"}),
             Member("backends[1]", backend, ("app",), {"app": "openai/tiny"}),
         ]
         many = Fleet(members)
-        deltas = await collect(many, ask("app"))
+        deltas = await collect(many, replace(ask("app"), session="2"))  # the first one's
         await many.close()
     assert len(deltas) == 4
     assert fake.chats[0].body["model"] == "tiny"

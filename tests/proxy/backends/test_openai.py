@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
@@ -49,10 +50,18 @@ async def test_the_address_with_and_without_v1(suffix: str) -> None:
     assert "authorization" not in fake.chats[0].headers
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "", "ftp://a/v1", "http://", "http:///v1"])
+@pytest.mark.parametrize("url", ["localhost:8000", "", "ftp://a/v1", "http://", "http:///v1", "http://a:port"])
 def test_an_address_that_is_none(url: str) -> None:
     with pytest.raises(ValueError, match="KINDRAIL_BACKEND_URL"):
         OpenAIBackend(url)
+
+
+async def test_the_credentials_of_an_address_log_in() -> None:
+    async with upstream(says(*HELLO, DONE)) as fake:
+        backend = OpenAIBackend(fake.url.replace("//", "//me:s%40cret@"))
+        await collect(backend)
+        await backend.close()
+    assert fake.chats[0].headers["authorization"] == f"Basic {b64encode(b'me:s@cret').decode()}"
 
 
 async def test_a_slow_client_is_not_the_servers_silence() -> None:

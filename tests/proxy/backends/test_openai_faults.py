@@ -41,7 +41,7 @@ ERRORS = [
     pytest.param(
         405,
         b'{"detail":"Method Not Allowed"}',
-        ("The model server answered 405. Method Not Allowed", "upstream_error", None, None),
+        ("The model server failed (405).", "upstream_error", None, None),
         id="fastapi",
     ),
     pytest.param(
@@ -59,12 +59,30 @@ ERRORS = [
     pytest.param(
         502,
         b"<html><h1>502 Bad Gateway</h1></html>",
-        ("The model server answered 502.", "upstream_error", None, None),
+        ("The model server failed (502).", "upstream_error", None, None),
         id="html",
     ),
-    pytest.param(503, b"", ("The model server answered 503.", "upstream_error", None, None), id="nothing"),
-    pytest.param(500, b"[1]", ("The model server answered 500.", "upstream_error", None, None), id="a list"),
-    pytest.param(500, b"\xff", ("The model server answered 500. \ufffd", "upstream_error", None, None), id="bytes"),
+    pytest.param(503, b"", ("The model server failed (503).", "upstream_error", None, None), id="nothing"),
+    pytest.param(422, b"[1]", ("The model server answered 422.", "upstream_error", None, None), id="a list"),
+    pytest.param(400, b"\xff", ("The model server answered 400. \ufffd", "upstream_error", None, None), id="bytes"),
+    pytest.param(
+        500,
+        b'{"error":{"message":"Failed to parse: the model said pizzicato","type":"server_error","param":"pizzicato","code":"parse.1"}}',
+        ("The model server failed (500).", "server_error", None, "parse.1"),
+        id="what a 5xx says is not passed on",
+    ),
+    pytest.param(
+        400,
+        b'{"error":{"message":"bad","type":"the model said","param":"tom@mail.com","code":"pizzicato pizzicato"}}',
+        ("bad", "upstream_error", None, None),
+        id="names that are none",
+    ),
+    pytest.param(
+        400,
+        b'{"error":{"message":"bad","type":["a"],"param":{"a":1},"code":"%s"}}' % (b"x" * 65),
+        ("bad", "upstream_error", None, None),
+        id="names that are no text",
+    ),
 ]
 
 
@@ -85,7 +103,7 @@ async def test_a_refused_key_is_our_fault_not_the_clients(status: int, body: byt
         for work in (collect(backend), backend.models()):
             fault = await fault_of(work)
             assert (fault.status, fault.error["code"]) == (502, "backend_unauthorized")
-            assert "KINDRAIL_BACKEND_API_KEY" in str(fault)
+            assert "Only Kindrail's operator can mend that" in str(fault)
 
 
 @pytest.mark.parametrize("when", ["3", "Sat, 21 Nov 2026 04:00:00 GMT"])
@@ -143,7 +161,7 @@ async def test_what_is_no_stream_is_refused(answer: Answer) -> None:
     async with connected(answer) as (backend, _):
         fault = await fault_of(collect(backend))
     assert (fault.status, fault.error["code"]) == (502, "backend_bad_answer")
-    assert "KINDRAIL_BACKEND_URL" in str(fault)
+    assert "it is no stream (status " in str(fault)
 
 
 @pytest.mark.parametrize(
@@ -152,13 +170,15 @@ async def test_what_is_no_stream_is_refused(answer: Answer) -> None:
         (
             '{"error": {"message": "EngineCore died", "type": "InternalServerError", "code": 500}}',
             500,
-            "EngineCore died",
+            "The model server failed (500).",
         ),
-        ('{"error":{"message":"too many tokens","http_status_code":422}}', 422, "too many tokens"),
-        ('{"error":"Request failed","error_type":"generation"}', 424, "Request failed"),
-        ('{"error":"Request failed","error_type":"unheard"}', 502, "Request failed"),
-        ('{"object":"error","message":"out of memory","code":503}', 503, "out of memory"),
-        ('{"error":{"message":"odd","code":200}}', 502, "odd"),
+        ('{"error":"pizzicato","error_type":"generation"}', 424, "failed (424)"),
+        ('{"error":"pizzicato","error_type":"unheard"}', 502, "failed (502)"),
+        ('{"object":"error","message":"pizzicato","code":503}', 503, "failed (503)"),
+        ('{"error":{"message":"pizzicato","code":200}}', 502, "failed (502)"),
+        ('{"choices":[null]}', 502, "not a list of objects"),
+        ('{"choices":[],"x":%s}' % ("[" * 100 + "]" * 100), 502, "too deeply nested"),
+        ('{"choices":[],"x":%s}' % ('{"a":' * 300 + "1" + "}" * 300), 502, "too deeply nested"),
         ('{"choices": [{"delta": {"content": "pizzicato', 502, "not a JSON object"),
         ('["pizzicato"]', 502, "not a JSON object"),
         ("pizzicato", 502, "not a JSON object"),
@@ -178,7 +198,28 @@ async def test_an_error_inside_the_stream(payload: str, status: int, message: st
         fault = await fault_of(read())
     assert fault.status == status
     assert message in str(fault)
+    assert "pizzicato" not in str(fault.error)
     assert len(deltas) == len(before)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        '{"message":"`inputs` must be <= 64","http_status_code":422}',
+        '"`inputs` must be <= 64","error_type":"validation"',
+    ],
+)
+async def test_an_error_in_a_stream_tells_of_the_request_before_anything_was_said(error: str) -> None:
+    for before, message in (((), "`inputs` must be <= 64"), ((chunk("Hel"),), "The model server failed (422).")):
+        async with connected(says(*before, f'{{"error":{error}}}', DONE)) as (backend, _):
+            fault = await fault_of(collect(backend))
+        assert (fault.status, str(fault)) == (422, message)
+
+
+async def test_an_event_may_be_wide_and_some_way_deep() -> None:
+    wide = f'{{"choices":[],"x":[{",".join(["[]"] * 200)}],"y":{"[" * 90 + "]" * 90}}}'
+    async with connected(says(wide, chunk("Hel", "stop"), DONE)) as (backend, _):
+        assert len(await collect(backend)) == 2
 
 
 async def test_an_event_without_end_is_refused() -> None:

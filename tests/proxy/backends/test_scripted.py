@@ -14,6 +14,7 @@ import pytest
 import uvicorn
 
 from proxy.backends import open_backend
+from proxy.backends._alone import Alone
 from proxy.backends._buddy import reply
 from proxy.backends.openai import OpenAIBackend
 from proxy.backends.scripted import ScriptedBackend, app
@@ -220,7 +221,7 @@ async def test_it_stands_in_where_no_address_is_given() -> None:
     buddy, server = open_backend(Config()), open_backend(Config(backend_url="http://127.0.0.1:9"))
     assert [model["id"] for model in (await buddy.models())["data"]] == ["buddy"]
     assert "repetition_penalty" in await buddy.knows("buddy")
-    assert isinstance(server, OpenAIBackend)
+    assert isinstance(server, Alone)
     await buddy.close()
     await server.close()
 

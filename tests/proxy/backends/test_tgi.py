@@ -201,7 +201,7 @@ def through(*events: Event) -> list[Event]:
     return [delta.event for delta in told]
 
 
-def piece(call: Any, finish: str | None = None, index: int = 0) -> Event:
+def piece(call: Any, finish: str | None = None, index: Any = 0) -> Event:
     return {"choices": [{"index": index, "delta": {"tool_calls": call}, "finish_reason": finish}]}
 
 
@@ -248,12 +248,25 @@ def test_a_name_that_comes_twice_is_told_once() -> None:
     assert told[1]["delta"]["tool_calls"] == [{"index": 0, "function": {"arguments": "{}"}}]
 
 
-@pytest.mark.parametrize("calls", ["pizzicato", ["pizzicato"], 7])
-def test_tool_calls_that_are_none(calls: Any) -> None:
+@pytest.mark.parametrize(
+    "event",
+    [
+        *map(piece, ("pizzicato", ["pizzicato"], 7, [{"function": "pizzicato"}], [{"index": ["pizzicato"]}])),
+        *(piece(None, index=index) for index in ([1], {}, "pizzicato", None, True)),
+    ],
+)
+def test_tool_calls_and_indices_that_are_none(event: Event) -> None:
     with pytest.raises(BackendFault) as caught:
-        through(piece(calls))
+        through(event)
     assert caught.value.error["code"] == "backend_bad_answer"
     assert "pizzicato" not in str(caught.value)
+
+
+@pytest.mark.parametrize("usage", ["pizzicato", [1], {"total_tokens": {"a": 1}}, {"total_tokens": "pizzicato"}, 3])
+def test_usage_that_is_none_is_not_counted(usage: Any) -> None:
+    told = through({**piece(None, "stop"), "usage": usage}, {**piece(None, "stop"), "usage": {"total_tokens": 2}})
+    assert [event.get("usage") for event in told[:2]] == [None, None]
+    assert told[2]["usage"] == {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 2}
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
@@ -276,8 +289,8 @@ async def test_a_key_that_it_does_not_know() -> None:
     ("status", "body", "message", "kind"),
     [
         (429, b'{"error":"Model is overloaded","error_type":"overloaded"}', "Model is overloaded", "overloaded"),
-        (424, b'{"error":"Request failed","error_type":"generation"}', "Request failed", "generation"),
-        (500, b'{"error":"Incomplete generation"}', "Incomplete generation", "upstream_error"),
+        (424, b'{"error":"pizzicato","error_type":"generation"}', "The model server failed (424).", "generation"),
+        (500, b'{"error":"Incomplete generation"}', "The model server failed (500).", "upstream_error"),
         (
             422,
             b'{"error":"Tool error: Failed to parse generated text: EOF \\"pizzicato\\"","error_type":"tool_error"}',

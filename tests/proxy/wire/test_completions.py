@@ -49,16 +49,16 @@ def test_a_prompt_with_roles_is_a_conversation():
     asked = request(prompt=SCRIPT)
     assert [(one.role, one.text) for one in asked.messages] == [
         (None, "s"),
-        ("user", "a"),
+        ("user", "Tom: a"),
         ("assistant", "b"),
-        ("user", "c"),
+        ("user", "Tom: c"),
     ]
     assert [one.index for one in asked.talk()] == [1, 2, 3]
 
 
 def test_what_the_model_may_read_takes_the_place_of_what_was_said():
     asked = request(prompt=SCRIPT, model="m", temperature=1, unheard_of=[1])
-    assert asked.upstream({1: "x", 3: ""}) == {
+    assert asked.upstream({1: "Tom: x", 3: "Tom: "}) == {
         "prompt": "System: s \n User: Tom: x\nBuddy: b\nTom:  \n Buddy: ",
         "model": "m", "temperature": 1, "unheard_of": [1], "stream": True,
     }  # fmt: skip
@@ -75,8 +75,8 @@ def test_of_several_prompts_each_ones_last_words_are_unanswered():
     asked = request(prompt=[SCRIPT, "Hello", "User: d\nAssistant: e\nUser: f\nAssistant: g"], n=2)
     assert asked.choices == 6
     assert [(one.role, one.text) for one in asked.talk()] == [
-        ("user", "a"), ("assistant", "b"), ("user", "d"), ("assistant", "e"),  # answered
-        ("user", "c"), ("user", "Hello"), ("user", "f"), ("user", "g"),
+        ("user", "Tom: a"), ("assistant", "b"), ("user", "d"), ("assistant", "e"),  # answered
+        ("user", "Tom: c"), ("user", "Hello"), ("user", "f"), ("user", "g"),
     ]  # fmt: skip
     assert [one.index for one in asked.talk()] == [1, 2, 5, 6, 3, 4, 7, 8]
     changed = asked.upstream({4: "Bye", 8: "h"})["prompt"]

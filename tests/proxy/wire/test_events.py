@@ -4,7 +4,18 @@ import orjson
 import pytest
 
 from proxy.turn import Delta
-from proxy.wire.events import Aside, aside, choice, content, finish_reason, index_of, rewritten, split, with_text
+from proxy.wire.events import (
+    Aside,
+    aside,
+    choice,
+    content,
+    finish_reason,
+    in_words,
+    index_of,
+    rewritten,
+    split,
+    with_text,
+)
 
 
 def event(*, top=None, delta=None, **fields):
@@ -49,6 +60,37 @@ def test_other_text_drops_what_was_true_of_the_old():
     assert delta.event == event(top={"odd": 1}, delta={"role": "assistant", "content": "Yo", "mood": 3}, finish_reason=None, stop_reason="x")  # fmt: skip
     assert orjson.loads(delta.raw) == delta.event
     assert content(old) == "Hi"
+
+
+def test_other_text_drops_every_list_that_may_be_its_tokens():
+    numbers = {"odd": 1, "output_ids": [1, 2], "kv": {"ids": [[3]]}, "none": []}
+    old = event(top=dict(numbers), delta={"content": "Hi", **numbers}, **numbers)
+    left = {"odd": 1, "none": []}
+    assert with_text(old, "Yo").event == event(top=left, delta={"content": "Yo", **left}, **left)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([{"type": "text", "text": "Hi"}, {"type": "text", "text": " there"}], {"content": "Hi there"}),
+        (
+            [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}, {"type": "text", "text": "Hi"}],
+            {"content": "Hi", "reasoning": "Hm"},
+        ),
+        ([{"type": "thinking", "thinking": "Hm"}, "Hi", {"type": "text", "text": ["Hi"]}, {"text": "Hi"}], {"content": "", "reasoning": "Hm"}),
+        ([], {"content": ""}),
+    ],
+)  # fmt: skip
+def test_content_in_parts_is_put_into_words(parts, said):
+    delta = in_words(came(event(delta={"role": "assistant", "content": parts}, finish_reason="stop")))
+    assert delta.event == event(delta={"role": "assistant", **said}, finish_reason="stop")
+    assert orjson.loads(delta.raw) == delta.event
+
+
+@pytest.mark.parametrize("body", [event(), event(delta=None), {"choices": []}, {"choices": [{"delta": "Hi"}]}])
+def test_content_that_is_text_stays(body):
+    delta = came(body)
+    assert in_words(delta) is delta
 
 
 def test_other_text_for_an_event_without_a_choice():

@@ -105,16 +105,56 @@ def test_what_the_assistant_said(message, text):
     assert read_messages([{"role": "assistant", **message}], NOTHING)[0].text == text
 
 
+@pytest.mark.parametrize("role", ["", "user\nZebra", "the Zebra", "곰", "<|im_start|>", "x" * 33])
+def test_a_role_is_a_word(role):
+    assert refused([{"role": role, "content": "a"}]) == ("messages[0].role", "unsupported_value")
+
+
+@pytest.mark.parametrize("role", ["critic", "Assistant", "user.zoe", "x" * 32])
+def test_whoever_is_not_known_is_judged_as_a_user(role):
+    assert read_messages([{"role": role, "content": "a"}], NOTHING)[0].role == "user"
+
+
+@pytest.mark.parametrize("name", ["347 812 5590", "the Zebra", "곰", "x" * 129, 3, ["Zebra"]])
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ({"role": "tool", "content": "a", "name": ...}, "messages[0].name"),
+        ({"role": "tool", "content": "a", "tool_call_id": ...}, "messages[0].tool_call_id"),
+        ({"role": "function", "content": "a", "name": ...}, "messages[0].name"),
+        ({"role": "assistant", "tool_calls": [CALL, {**CALL, "id": ...}]}, "messages[0].tool_calls[1].id"),
+    ],
+)
+def test_what_ties_a_tool_to_its_call_is_no_sentence(message, param, name):
+    def filled(value):
+        if isinstance(value, dict):
+            return {key: name if one is ... else filled(one) for key, one in value.items()}
+        return [filled(one) for one in value] if isinstance(value, list) else value
+
+    assert refused([filled(message)]) == (param, "unsupported_value")
+
+
+@pytest.mark.parametrize("name", [None, "", "call_1", "functions.get_bear:0", "x" * 128])
+def test_names_that_tie(name):
+    call = {**CALL, "id": name}
+    messages = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": "a", "tool_call_id": name}]
+    assert len(read_messages(messages, NOTHING)) == 2
+
+
 @pytest.mark.parametrize(
     ("messages", "param"),
     [
         ((Message("user", "x" * 32_000, 0),), None),
         ((Message("user", "x" * 32_001, 0),), "messages[0]"),
         ((Message("tool", "x" * 32_001, 3),), "messages[3]"),
-        ((Message("assistant", "x" * 32_001, 0), Message(None, "x" * 32_001, 1)), None),
-        ((Message("assistant", "x" * 400_000, 0),), None),
-        ((Message("assistant", "x" * 400_000, 0), Message("user", "x", 1)), "messages"),
-        ((Message("assistant", "", 0, ("x" * 400_001,)),), "messages"),
+        ((Message(None, "x" * 400_000, 0),), None),
+        ((Message("assistant", "x" * 32_001, 2),), "messages[2]"),
+        ((Message("assistant", "", 1, ("{}", "x" * 32_000)),), None),
+        ((Message("assistant", "", 1, ("{}", "x" * 32_001)),), "messages[1].tool_calls[1].function.arguments"),
+        ((Message(None, "x" * 400_000, 0), Message("user", "x", 1)), "messages"),
+        ((Message("assistant", "", 0, ("x" * 32_000,) * 13),), "messages"),
+        ((Message("user", "x", 0),) * 2_048, None),
+        ((Message("user", "x", 0),) * 2_049, "messages"),
     ],
 )
 def test_lengths(messages, param):

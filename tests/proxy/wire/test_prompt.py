@@ -298,3 +298,9 @@ def test_nobody_stores_upstream(sent):
         parse(orjson.dumps({"messages": [user("Hi")], **sent}), Permits()), Generation(), {}, (), frozenset()
     )
     assert made.get("store", False) is False
+
+
+def test_a_refusal_is_text_too():
+    parts = [{"type": "refusal", "refusal": "No."}, {"type": "text", "text": "Be brief."}]
+    made = messages({"role": "system", "content": parts}, user("Hi"), settings=JOIN)
+    assert made == [system("Be kind.\n\nNo.\nBe brief."), user("Hi")]

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from proxy.wire.messages import BadRequest, Message, Permits
-from proxy.wire.request import parse
+from proxy.wire.request import load, parse
 
 FUNCTION = {"type": "function", "function": {"name": "get_weather"}}
 NOTHING = Permits()
@@ -44,7 +44,6 @@ def refusal(data, permits=NOTHING):
         ({"role": "developer", "content": "Be kind."}, None, "Be kind."),
         ({"role": "critic", "content": "Hm."}, "user", "Hm."),
         ({"role": "Assistant", "content": "Hm."}, "user", "Hm."),
-        ({"role": "", "content": "Hm."}, "user", "Hm."),
     ],
 )
 def test_roles_and_content(message, role, text):
@@ -148,7 +147,8 @@ LONG = "x" * 32_000
     [
         ([{"role": "user", "content": LONG}], None),
         ([{"role": "user", "content": LONG + "x"}], "messages[0]"),
-        ([{"role": "system", "content": LONG + "x"}, {"role": "assistant", "content": LONG + "x"}], None),
+        ([{"role": "system", "content": LONG + "x"}, {"role": "assistant", "content": LONG}], None),
+        ([{"role": "assistant", "content": LONG + "x"}], "messages[0]"),
         ([{"role": "user", "content": "a"}, {"role": "tool", "content": LONG + "x"}], "messages[1]"),
         ([{"role": "critic", "content": LONG + "x"}], "messages[0]"),
         ([{"role": "user", "content": [{"type": "text", "text": LONG}, {"type": "text", "text": "x"}]}], "messages[0]"),
@@ -192,6 +192,30 @@ def test_a_refusal_repeats_no_text(data):
     fault = refusal(data)
     assert "Zebra" not in "".join(traceback.format_exception(fault))
     assert "Zebra" not in repr(vars(fault))
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (b'\xef\xbb\xbf{"a": "b"}', "b"),
+        (rb'{"a": "\ud83d"}', "\ufffd"),
+        (rb'{"a": "I want to die \ud83d"}', "I want to die \ufffd"),
+        (rb'{"a": "\ude00\ud83d\ude00"}', "\ufffd😀"),
+        (rb'{"a": "\\ud83d \ud83d"}', "\\ud83d \ufffd"),  # an escaped backslash is no escape
+        (b'{"a": "\xed\xa0\xbd"}', "\ufffd\ufffd\ufffd"),
+        (b'{"a": "perch\xe9"}', "perch\ufffd"),
+    ],
+)
+def test_half_a_character_makes_nobody_unheard(text, read):
+    body = load(text)
+    assert body == {"a": read}
+    assert orjson.loads(orjson.dumps(body)) == body
+
+
+@pytest.mark.parametrize("text", [rb'{"a": "\ud83d", "b": }', rb'{"a": NaN, "b": "\ud83d"}', b"\xef\xbb\xbf", b"\xff"])
+def test_bad_json_stays_bad(text):
+    with pytest.raises(BadRequest, match=r"The body is not JSON \(at line 1, column \d+\)\."):
+        load(text)
 
 
 def test_bad_json_is_placed():
@@ -296,6 +320,8 @@ def test_a_refusal_of_the_model_is_what_it_said():
         ({"structured_outputs": {"choice": ["a"]}}, False, False),
         ({"guided_json": {}}, True, False),
         ({"tool_choice": "required"}, False, True),
+        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto"}}}, False, False),
+        ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "required"}}}, False, True),
         ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, False, True),
     ],
 )

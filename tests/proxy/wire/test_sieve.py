@@ -1,7 +1,11 @@
 """The sieve: what of an event may pass beside the text that is judged."""
 
+import json
+
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.turn import Delta
 from proxy.wire.sieve import Sieve
@@ -15,7 +19,8 @@ def event(*, top=None, delta=None, **fields):
 
 def tokens(*texts, **fields):
     """Log probabilities as vLLM tells them."""
-    return {"content": [{"token": text, "logprob": -0.1, "bytes": [1], "top_logprobs": [], **fields} for text in texts]}
+    told = [{"token": text, "logprob": -0.1, "bytes": list(text.encode()), "top_logprobs": []} for text in texts]
+    return {"content": [{**one, **fields} for one in told]}
 
 
 def came(body):
@@ -35,10 +40,10 @@ def came(body):
         event(delta={"content": "Hi", "moods": [1, None, {"glad": True}]}),
         event(logprobs=tokens("H", "i"), token_ids=[1, 2], finish_reason="content_filter"),
         event(delta={"content": ""}, logprobs=None, token_ids=None),
-        event(odd="x-1", odder={"place": "eu/west:1", "shares": [0.5]}),
-        event(
-            top={"model": "a model's own name, however long " * 9, "extra": "top", "kv": {"a": 1, "host": "10.0.0.1"}}
-        ),
+        event(odd=1, odder={"place": None, "shares": [0.5, {"a.b/c": True}]}),
+        event(top={"model": "org/model-7B:v1.2@main", "service_tier": "auto", "extra": 1, "kv": {"a": 1, "b": [2]}}),
+        event(logprobs=tokens("Hi", logprob=None, bytes=None)),
+        *(event(finish_reason=reason) for reason in ("length", "tool_calls", "abort", "error", "repetition")),
         {"id": "c", "choices": [], "usage": {"total_tokens": 3}},
         {"id": "c"},
     ],
@@ -63,6 +68,11 @@ def test_what_may_pass_is_the_same_object(body):
         (event(top={"prompt_token_ids": [1, 2], "odd": 1}), event(top={"odd": 1})),
         (event(top={"prompt_logprobs": [None], "prompt_text": "p"}), event()),
         (event(top={"usage": {"total_tokens": 3}}), event()),
+        # a word, a number or an address is text too
+        *((event(top={"odd": odd}), event()) for odd in ("unjudged", "tom@mail.com", {"host": "10.0.0.1"}, {"010-1234-5678": 1})),
+        *((event(odd=odd), event()) for odd in ("unjudged", "tom@mail.com", {"a": "unjudged"}, {"tom@mail.com": 1})),
+        *((event(top={"model": name}), event()) for name in ("not judged", "안녕", "x" * 201)),
+        *((event(top={"system_fingerprint": name}), event()) for name in ("not judged", "tom@mail.com", "안녕")),
         # text under names that nobody knows
         *(
             (event(delta={"content": "Hi", "odd": odd}), event())
@@ -82,7 +92,10 @@ def test_what_may_pass_is_the_same_object(body):
         (event(delta={"content": "Hi", "token_ids": [1]}), event()),
         (event(delta={"content": "Hi", "role": "unjudged"}), event()),
         (event(delta={"content": "Hi", "role": ["assistant"]}), event()),
-        *((event(finish_reason=reason), event()) for reason in ("not judged", "x" * 33, "안녕", 3, ["stop"], {"a": "b"})),
+        *(
+            (event(finish_reason=reason), event(finish_reason="stop"))
+            for reason in ("unjudged", "not judged", "안녕", 3, ["stop"], {"a": "b"})
+        ),
         (event(top={"id": ["unjudged"], "model": {"a": "not judged"}}), {"choices": event()["choices"]}),
         # tokens of text that the event does not bring
         (event(delta={"content": ""}, logprobs=tokens("Hi"), token_ids=[1]), event(delta={"content": ""})),
@@ -93,6 +106,8 @@ def test_what_may_pass_is_the_same_object(body):
             for told in (
                 tokens("Hi", " there"), tokens("Ho"), {**tokens("Hi"), "refusal": tokens("No")["content"]},
                 tokens("Hi", top_logprobs=[{"token": "Ho"}]), tokens("Hi", text="unjudged"), {"tokens": ["Hi"]},
+                tokens("Hi", logprob="unjudged"), tokens("Hi", bytes=[1]), tokens("Hi", bytes="Hi"), {"content": "Hi"},
+                tokens("", bytes=[72]), tokens("Hi", token=7),
                 ["Hi"], "Hi", {"content": ["Hi"]},
             )
         ),
@@ -125,17 +140,54 @@ def test_running_usage_passes_to_those_who_asked():
         *(
             (usage, usage)
             for usage in (
-                {}, {"total_tokens": 3, "estimated": True, "cost": 0.5},
+                {}, {"total_tokens": 3, "estimated": True, "cost": 0.5, "odd": {"a": {"b": 1}}},
                 {"prompt_tokens": 3, "prompt_tokens_details": None, "completion_tokens_details": {"reasoning_tokens": 0}},
             )
         ),
         *((told, None) for told in (None, 3, "unjudged", ["unjudged"], {"note": "unjudged"}, {"a": {"b": "c"}}, {"a": [1]}, {"a b": 1})),
+        *(
+            ({"prompt_tokens": 3, name: count}, None)
+            for name in ("completion_tokens", "total_tokens") for count in ({"a": 1}, -1, True, 1.0, None, 10**12)
+        ),
+        *(({name: count}, None) for name in ("prompt_tokens_details", "completion_tokens_details") for count in (5, True)),
     ],
 )  # fmt: skip
 def test_usage_is_numbers(told, usage):
     assert told_usage({"usage": told}) == usage
     left = Sieve(running_usage=True).admitted(came(event(top={"usage": told})))
     assert left.event["usage"] == usage
+
+
+CHOICE = b'"choices":[{"index":0,"delta":{"content":"Hi"}}]'
+TWICE = [  # what is read of it is fine, and what stands before it is not
+    b'{"choices":[{"index":0,"delta":{"content":"unjudged","content":"Hi"}}]}',
+    b'{"choices":[{"index":0,"delta":{"c\\u006fntent":"unjudged","content":"Hi"}}]}',
+    b'{"choices":[{"index":0,"delta":{"content":"unjudged"},"delta":{"content":"Hi"}}]}',
+    b'{"choices":[{"index":0,"delta":{"content":"unjudged"}}],' + CHOICE + b"}",
+    b'{"id":"unjudged", "id":"c", ' + CHOICE + b"}",
+    b'{"odd":"unjudged","odd":1,' + CHOICE + b"}",
+    b'{"odd":{"a":"unjudged","a":1},' + CHOICE + b"}",
+    b'{"odd":"unjudged","odd":1,' + CHOICE.replace(b"Hi", b"\\u0022" * 4) + b"}",
+    b'{"odd":"unjudged","odd":1,' + CHOICE + b',"usage":{"total_tokens":3}}',
+]
+
+
+@pytest.mark.parametrize("raw", TWICE)
+def test_of_equal_keys_only_the_one_that_was_judged_leaves(raw):
+    delta = Delta(raw, orjson.loads(raw))
+    left = Sieve().admitted(delta)
+    assert b"unjudged" not in left.raw
+    assert orjson.loads(left.raw) == left.event
+    assert left.event["choices"] == delta.event["choices"]
+
+
+@given(st.dictionaries(st.text(), st.one_of(st.integers(), st.text()), max_size=4), st.booleans(), st.booleans())
+def test_property_no_bytes_are_written_again_without_need(odd, ascii_only, spaced):
+    """But for a quote that is written as an escape, which nobody does."""
+    body = event(delta={"content": "".join(map(str, odd.items()))})
+    raw = json.dumps(body, ensure_ascii=ascii_only, indent=1 if spaced else None).encode("utf-8", "replace")
+    delta = Delta(raw, json.loads(raw))
+    assert Sieve().admitted(delta) is delta or b"\\u0022" in raw
 
 
 def test_running_usage_goes_and_the_other_bytes_stay():

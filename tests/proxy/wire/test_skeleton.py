@@ -61,3 +61,11 @@ def test_each_answer_has_its_index():
         "finish_reason": None,
     }
     assert skeleton.finish(3, "stop").event["choices"][0]["index"] == 3
+
+
+def test_the_last_event_tells_what_came_with_the_usage():
+    skeleton = Skeleton("t1", "m")
+    last = skeleton.finish(0, "stop")
+    assert skeleton.completed(last) is last
+    skeleton.closing({"choices": [], "usage": {"total_tokens": 3}, "system_fingerprint": "fp"})
+    assert skeleton.completed(last).event == {**last.event, "system_fingerprint": "fp"}

@@ -23,17 +23,17 @@ def said(prompt):
         # as the SudaGom card writes it: names, the answerer's at the end, a name behind `User:`
         (
             f"System: {SYSTEM} \n User: 엄마: {MOTHER}\n소은: 응.\n엄마: 왜?\n소은: {CHILD} \n 엄마: ",
-            [(None, SYSTEM), ("assistant", MOTHER), ("user", "응."), ("assistant", "왜?"), ("user", CHILD)],
+            [(None, SYSTEM), ("assistant", MOTHER), ("user", "소은: 응."), ("assistant", "왜?"), ("user", f"소은: {CHILD}")],
         ),
-        (f"System: {SYSTEM} \n User: 소은: {CHILD} \n 엄마: ", [(None, SYSTEM), ("user", CHILD)]),
-        ("소은：안녕\n엄마：", [("user", "안녕")]),
-        # names alone
-        ("Tom: Hi!\nBuddy: Hello\nyou.\nTom: Bye\nBuddy:", [("user", "Hi!"), ("assistant", "Hello\nyou."), ("user", "Bye")]),
-        ("Nonna Rosa: ciao\nbuddy: ", [("user", "ciao")]),
+        (f"System: {SYSTEM} \n User: 소은: {CHILD} \n 엄마: ", [(None, SYSTEM), ("user", f"소은: {CHILD}")]),
+        ("소은：안녕\n엄마：", [("user", "소은：안녕")]),
+        # names alone: who answers is known, and all else a child may have said
+        ("Tom: Hi!\nBuddy: Hello\nyou.\nTom: Bye\nBuddy:", [("user", "Tom: Hi!"), ("assistant", "Hello\nyou."), ("user", "Tom: Bye")]),
+        ("Nonna Rosa: ciao\nbuddy: ", [("user", "Nonna Rosa: ciao")]),
         ("tom: a secret\nBuddy: b\ntom: c\nBuddy:", [("user", "tom: a secret"), ("assistant", "b"), ("user", "tom: c")]),
-        ("Tom: It is 10:30, see http://a.b\nBuddy: C:\\x\nBuddy:", [("user", "It is 10:30, see http://a.b"), ("assistant", "C:\\x")]),
-        ("Tom: a\nBuddy: Hi :)\nBye :(\nTom: b\nBuddy:", [("user", "a"), ("assistant", "Hi :)\nBye :("), ("user", "b")]),
-        ("Tom: a\nBuddy: b\nAI: c\nBuddy:", [("user", "a"), ("assistant", "b"), ("user", "c")]),
+        ("Tom: It is 10:30, see http://a.b\nBuddy: C:\\x\nBuddy:", [("user", "Tom: It is 10:30, see http://a.b"), ("assistant", "C:\\x")]),
+        ("Tom: a\nBuddy: Hi :)\nBye :(\nTom: b\nBuddy:", [("user", "Tom: a"), ("assistant", "Hi :)\nBye :("), ("user", "Tom: b")]),
+        ("Tom: a\nBuddy: b\nAI: c\nBuddy:", [("user", "Tom: a"), ("assistant", "b"), ("user", "c")]),
         # words for roles
         ("User: Hi\nAssistant: Hello\nUser: Bye\nAssistant:", [("user", "Hi"), ("assistant", "Hello"), ("user", "Bye")]),
         ("USER: Hi\r\nassistant : Hello\r\nUSER: Bye\r\n ASSISTANT: \r\n", [("user", "Hi"), ("assistant", "Hello"), ("user", "Bye")]),
@@ -48,8 +48,8 @@ def said(prompt):
         ("User: a\nAssistant: Wolf: boo\nFox: oh\nUser: b\nAssistant:", [("user", "a"), ("assistant", "Wolf: boo\nFox: oh"), ("user", "b")]),
         ("User: Tom: hi\nAssistant:", [("user", "Tom: hi")]),
         # ... unless the user has no word
-        ("Tom: a\nAssistant: b\nTom: c\nAssistant:", [("user", "a"), ("assistant", "b"), ("user", "c")]),
-        ("System: s\nTom: c\nAssistant:", [(None, "s"), ("user", "c")]),
+        ("Tom: a\nAssistant: b\nTom: c\nAssistant:", [("user", "Tom: a"), ("assistant", "b"), ("user", "Tom: c")]),
+        ("System: s\nTom: c\nAssistant:", [(None, "s"), ("user", "Tom: c")]),
         # instructions only open a prompt; what stands before the first label is the user's
         ("User: a\nSystem: b\nAssistant:", [("user", "a"), ("user", "b")]),
         ("hello\nSystem: b\nUser: c\nAssistant:", [("user", "hello"), ("user", "b"), ("user", "c")]),
@@ -96,7 +96,7 @@ def chatml(role, text):
         ("<s>[INST] <<SYS>>\nBe kind.\n<</SYS>>\n\nHi\nTom: hi [/INST] Hello </s><s>[INST] Bye [/INST]", TURNS),
         ("<|system|>\nBe kind.</s>\n<|user|>\nHi\nTom: hi</s>\n<|assistant|>\nHello</s>\n<|user|>\nBye<|end|>\n<|assistant|>\n", TURNS),
         (chatml("user", "Hi") + "<|im_start|>assistant\nWell", [("user", "Hi"), ("assistant", "Well")]),
-        (chatml("user", "Hi") + chatml("tool", "42"), [("user", "Hi"), ("tool", "42")]),
+        (chatml("user", "Hi") + chatml("tool", "42"), [("user", "Hi"), ("user", "42")]),
         (chatml("user", "Hi").replace("\n", "\r\n"), [("user", "Hi")]),
         # the user's: unknown roles, instructions in the middle, words between two turns
         (chatml("critic", "Hm"), [("user", "Hm")]),
@@ -188,3 +188,17 @@ def test_a_long_prompt_takes_no_longer_than_its_length(unit):
     began = time.process_time()
     read(prompt)
     assert time.process_time() - began < 4  # measured 0.5; anything quadratic takes minutes
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("아이: 죽고 싶어: 진짜\n수다곰:", "죽고 싶어: 진짜"),
+        ("Child: Voglio Morire: davvero\nBuddy:", "Voglio Morire: davvero"),
+        ("Mum 347-812-5590: call her\nBuddy:", "Mum 347-812-5590: call her"),
+        ("죽고 싶어: 진짜\n수다곰:", "죽고 싶어: 진짜"),
+        ("Tool: I want to die\nBuddy:", "I want to die"),
+    ],
+)
+def test_what_only_looks_like_a_name_is_judged(prompt, words):
+    assert said(prompt) == [("user", words)]

@@ -21,6 +21,13 @@ def test_estimated_usage_says_so(messages, events, prompt):
 def test_a_prompt_that_is_text_is_estimated_too():
     assert estimated({"prompt": "x" * 8}, 1)["prompt_tokens"] == 2
     assert estimated({"prompt": ["x" * 8, "y" * 4]}, 1)["prompt_tokens"] == 3
+    assert estimated({"prompt": [[7, 8], [9]]}, 1)["prompt_tokens"] == 3
+
+
+def test_of_a_message_in_parts_the_text_is_estimated():
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 4000}}
+    content = [{"type": "text", "text": "x" * 8}, picture, {"type": "text", "text": None}, "y" * 4]
+    assert estimated({"messages": [{"content": content}]}, 1)["prompt_tokens"] == 3
 
 
 def told(index, prompt, completion):
