@@ -218,11 +218,13 @@ class Exchange:
 
     async def _end(self, reply: Reply) -> None:
         told = [voice for voice in self._voices if voice.told or voice is self._voices[0]]
-        closing = [delta for voice in told for delta in voice.close(self._reason(voice))]
-        if self._request.wants_usage and self._usage is not None:
-            closing.append(self._skeleton.usage(self._usage))
-        else:
-            closing[-1] = self._skeleton.completed(closing[-1])
+        tells_usage = self._request.wants_usage and self._usage is not None
+        closing: list[Delta] = []
+        for voice in told:
+            *rest, last = voice.close(self._reason(voice))
+            closing += [*rest, last if tells_usage else self._skeleton.completed(last)]
+        if tells_usage:
+            closing.append(self._skeleton.usage(self._usage or NO_USAGE))
         await reply.events(closing)
         await reply.done()
         self._record.reached("first_byte")

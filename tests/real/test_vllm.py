@@ -120,7 +120,10 @@ async def test_an_untouched_answer_passes_as_it_came(vllm, policy, user, says):
             backend.events.clear()
             events = await home.stream(user, headers={"x-kindrail-session": f"s{session}"}, **saying(says))
             assert text_of(events) == says
-            assert set(frames(events)) == set(frames(backend.events))
+            # vLLM tells its fingerprint with the usage, for which the house asks: the last event has it all the same
+            assert set(frames(events)) == set(
+                frames([*backend.events[:-2], {**backend.events[-1], **backend.events[-2]}])
+            )
             assert len(events) >= len(backend.events)
             assert [e["choices"][0]["finish_reason"] for e in events[:-1]][-2:] == [None, "stop"]
             assert events[-1] == "[DONE]"
