@@ -11,6 +11,7 @@ from typing import Any
 from proxy.turn import Role
 
 _LONGEST_MESSAGE = 32_000  # characters of what the rails judge whole: one message, the arguments of one call
+_LONGEST_ANSWER = 128_000  # ... of an earlier answer, which is only redacted, and which no app could send in pieces
 _LONGEST_TALK = 400_000  # characters of all messages
 _MOST_MESSAGES = 2_048  # as many as OpenAI takes inputs of embeddings
 _SYSTEM = frozenset({"system", "developer"})
@@ -21,7 +22,7 @@ _PARTS = {  # the type of a part that is no text -> what policies and keys call 
     "file": "file", "input_file": "file",
 }  # fmt: skip
 _ROLE = re.compile(r"[\w.-]{1,32}", re.ASCII)  # templates write it into the prompt as it is
-_NAME = re.compile(r"[\w.:-]{1,128}", re.ASCII)  # what ties a tool's message to its call; no rail judges it
+_NAME = re.compile(r"[\w.:|/=+-]{1,256}", re.ASCII)  # what ties a tool's message to its call; no rail judges it
 _FUNCTION = re.compile(r"[\w.-]{1,64}", re.ASCII)  # OpenAI's rule for the name of a function, and dots
 
 
@@ -79,17 +80,18 @@ def check_lengths(messages: tuple[Message, ...]) -> None:
         raise BadRequest(words, "messages", "message_too_long")
     for message in messages:
         place = f"messages[{message.index}]"
-        _check_length(message.text if message.role else "", place)
+        most = _LONGEST_ANSWER if message.role == "assistant" else _LONGEST_MESSAGE
+        _check_length(message.text if message.role else "", place, most)
         for number, arguments in enumerate(message.calls):
-            _check_length(arguments, f"{place}.tool_calls[{number}].function.arguments")
+            _check_length(arguments, f"{place}.tool_calls[{number}].function.arguments", _LONGEST_ANSWER)
     if sum(len(message.text) + sum(map(len, message.calls)) for message in messages) > _LONGEST_TALK:
         words = f"`messages` have more than {_LONGEST_TALK} characters together: leave the oldest out."
         raise BadRequest(words, "messages", "message_too_long")
 
 
-def _check_length(text: str, place: str) -> None:
-    if len(text) > _LONGEST_MESSAGE:
-        words = f"`{place}` has more than {_LONGEST_MESSAGE} characters: send it in shorter messages."
+def _check_length(text: str, place: str, most: int) -> None:
+    if len(text) > most:
+        words = f"`{place}` has more than {most} characters: send it in shorter messages."
         raise BadRequest(words, place, "message_too_long")
 
 

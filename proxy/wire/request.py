@@ -26,7 +26,11 @@ ROUND_THE_PROMPT = {
     "return_tokens_as_token_ids": "leave it out: tokens are text that no rail judges",
     "logprob_token_ids": "leave it out: no rail judges the tokens that were not chosen",
     "logits_processors": "set the policy's model settings instead",
-    "models": "name one `model`",  # some routers would choose another than the key opens
+    # What some routers and proxies take for settings of their own: another model or address than the key opens.
+    **dict.fromkeys(("models", "fallbacks", "route", "provider", "custom_llm_provider"), "name one `model`"),
+    **dict.fromkeys(
+        ("api_base", "base_url", "api_key", "extra_headers", "extra_body", "mock_response"), "leave it out"
+    ),
 }
 # Fields that show or go round the prompt, or ask for answers that the line does not judge. Refused, with what to do
 # instead, unless the key allows them.

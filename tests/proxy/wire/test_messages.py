@@ -115,7 +115,7 @@ def test_whoever_is_not_known_is_judged_as_a_user(role):
     assert read_messages([{"role": role, "content": "a"}], NOTHING)[0].role == "user"
 
 
-@pytest.mark.parametrize("name", ["347 812 5590", "the Zebra", "곰", "x" * 129, 3, ["Zebra"]])
+@pytest.mark.parametrize("name", ["347 812 5590", "the Zebra", "곰", "x" * 257, 3, ["Zebra"]])
 @pytest.mark.parametrize(
     ("message", "param"),
     [
@@ -134,7 +134,7 @@ def test_what_ties_a_tool_to_its_call_is_no_sentence(message, param, name):
     assert refused([filled(message)]) == (param, "unsupported_value")
 
 
-@pytest.mark.parametrize("name", [None, "", "call_1", "functions.get_bear:0", "x" * 128])
+@pytest.mark.parametrize("name", [None, "", "call_1", "functions.get_bear:0", "call|a/b=", "x" * 256])
 def test_names_that_tie(name):
     call = {**CALL, "id": name}
     messages = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": "a", "tool_call_id": name}]
@@ -148,9 +148,10 @@ def test_names_that_tie(name):
         ((Message("user", "x" * 32_001, 0),), "messages[0]"),
         ((Message("tool", "x" * 32_001, 3),), "messages[3]"),
         ((Message(None, "x" * 400_000, 0),), None),
-        ((Message("assistant", "x" * 32_001, 2),), "messages[2]"),
-        ((Message("assistant", "", 1, ("{}", "x" * 32_000)),), None),
-        ((Message("assistant", "", 1, ("{}", "x" * 32_001)),), "messages[1].tool_calls[1].function.arguments"),
+        ((Message("assistant", "x" * 128_000, 2),), None),
+        ((Message("assistant", "x" * 128_001, 2),), "messages[2]"),
+        ((Message("assistant", "", 1, ("{}", "x" * 128_000)),), None),
+        ((Message("assistant", "", 1, ("{}", "x" * 128_001)),), "messages[1].tool_calls[1].function.arguments"),
         ((Message(None, "x" * 400_000, 0), Message("user", "x", 1)), "messages"),
         ((Message("assistant", "", 0, ("x" * 32_000,) * 13),), "messages"),
         ((Message("user", "x", 0),) * 2_048, None),

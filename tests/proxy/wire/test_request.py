@@ -148,7 +148,7 @@ LONG = "x" * 32_000
         ([{"role": "user", "content": LONG}], None),
         ([{"role": "user", "content": LONG + "x"}], "messages[0]"),
         ([{"role": "system", "content": LONG + "x"}, {"role": "assistant", "content": LONG}], None),
-        ([{"role": "assistant", "content": LONG + "x"}], "messages[0]"),
+        ([{"role": "assistant", "content": LONG * 4 + "x"}], "messages[0]"),
         ([{"role": "user", "content": "a"}, {"role": "tool", "content": LONG + "x"}], "messages[1]"),
         ([{"role": "critic", "content": LONG + "x"}], "messages[0]"),
         ([{"role": "user", "content": [{"type": "text", "text": LONG}, {"type": "text", "text": "x"}]}], "messages[0]"),
