@@ -23,13 +23,14 @@ from proxy.record import Outcome, Record
 from proxy.reply import STORE_DOWN, Fault, Reply
 from proxy.services import Services
 from proxy.store import StoreDown
+from proxy.text import is_json
 from proxy.turn import Ask, BackendFault, Delta, Turn, guess_language
 from proxy.voice import Order, Voice
 from proxy.wire.completions import TextRequest
 from proxy.wire.events import index_of, split
 from proxy.wire.messages import Message
 from proxy.wire.prompt import settled, storable, upstream_body
-from proxy.wire.request import ChatRequest, is_json
+from proxy.wire.request import ChatRequest
 from proxy.wire.sieve import Sieve
 from proxy.wire.skeleton import Skeleton
 from proxy.wire.usage import NO_USAGE, Tally, Usage

@@ -25,6 +25,7 @@ from proxy.answer import Structured
 from proxy.judging import content, unescaped
 from proxy.line import Judged, Line, length_alone
 from proxy.segments import LOOK, Segmenter
+from proxy.text import is_json
 from proxy.turn import Segment, Span
 
 _BEFORE = 300  # characters of the values before one that its rails see
@@ -52,7 +53,7 @@ async def judge(line: Line, text: str, choice: int = 0) -> Structured:
     a value that is speech as an answer of its own.
     """
     judging = _Judging(line, choice)
-    return await (judging.document(text) if _is_json(text) else judging.prose(text))
+    return await (judging.document(text) if is_json(text) else judging.prose(text))
 
 
 async def judge_call(line: Line, text: str, allowed: Callable[[str], bool], choice: int = 0) -> Structured:
@@ -62,7 +63,7 @@ async def judge_call(line: Line, text: str, allowed: Callable[[str], bool], choi
     mend it, it must name a tool, and an allowed one.
     """
     block = _BLOCK.fullmatch(text)
-    if block is None or not _is_json(block[1]):
+    if block is None or not is_json(block[1]):
         done = await _Judging(line, choice).prose(text)
         names = _NAMED.findall(unescaped(text).text)
         if names and all(map(allowed, names)):
@@ -154,7 +155,7 @@ class _Judging:
 
     async def _value(self, value: _Value, joined: str, place: int) -> tuple[str, str]:
         """What leaves in a value's place, and what is stored."""
-        if value.is_string and value.text.lstrip()[:1] in ("{", "[") and _is_json(value.text):
+        if value.is_string and value.text.lstrip()[:1] in ("{", "[") and is_json(value.text):
             return await self._nested(value)
         read = await self._content(joined, place, place + len(value.text), value.start)
         if not value.is_string:
@@ -271,14 +272,6 @@ def _dialled(text: str, digits: int) -> int:
     """How many digits of a telephone number are told with `text`, of which `digits` stand before; 0: none is told."""
     more = sum(map(str.isdigit, text)) if digits and _PART.fullmatch(text.strip()) else 0
     return digits + more if more and digits + more <= _LONGEST else 0
-
-
-def _is_json(text: str) -> bool:
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return False
-    return True
 
 
 def _is_speech(text: str) -> bool:

@@ -11,6 +11,8 @@ import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 
+import orjson
+
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"  # soft hyphen, zero-width spaces and joiners, byte order mark
 _TYPOGRAPHIC = {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " "}
 _NEEDS_CARE = re.compile(f"[{_INVISIBLE}{''.join(_TYPOGRAPHIC)}]")
@@ -141,3 +143,12 @@ def _tells(language: str, words: list[str]) -> int:
     """How many of the words are of this language and of no other."""
     endings = sum(_ITALIAN_ENDING.search(word) is not None for word in words) if language == "it" else 0
     return sum(word in _TELLS[language] for word in words) + endings
+
+
+def is_json(text: str) -> bool:
+    """Whether the text is a JSON document."""
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return False
+    return True

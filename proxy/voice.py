@@ -13,11 +13,11 @@ from proxy.document import Document
 from proxy.line import Line
 from proxy.segments import CALL_BEGINS
 from proxy.structured import judge, judge_call
+from proxy.text import is_json
 from proxy.thoughts import Thoughts
 from proxy.turn import Delta
 from proxy.wire.events import Aside, aside, content, finish_reason, in_words
 from proxy.wire.outbox import Outbox
-from proxy.wire.request import is_json
 from proxy.wire.sieve import Sieve
 from proxy.wire.skeleton import Skeleton
 

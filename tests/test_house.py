@@ -65,11 +65,11 @@ ONLY = {  # module -> the only ones of ours that it may import
     "proxy.judging": ("proxy.turn", "proxy.line", "proxy.redact", "proxy.segments"),
     "proxy.thoughts": ("proxy.beside",),
     "proxy.answer": ("proxy.turn", "proxy.line", "proxy.segments", "proxy.beside", "proxy.judging", "proxy.thoughts"),
-    "proxy.structured": ("proxy.turn", "proxy.line", "proxy.answer", "proxy.judging", "proxy.segments"),
+    "proxy.structured": ("proxy.text", "proxy.turn", "proxy.line", "proxy.answer", "proxy.judging", "proxy.segments"),
     "proxy.beside": ("proxy.turn", "proxy.line", "proxy.judging", "proxy.segments"),
     "proxy.document": ("proxy.line", "proxy.answer", "proxy.structured"),
     "proxy.calls": ("proxy.line", "proxy.answer", "proxy.structured", "proxy.wire.*"),
-    "proxy.wire.*": ("proxy.turn", "proxy.answer", "proxy.policy.schema", "proxy.wire.*"),
+    "proxy.wire.*": ("proxy.text", "proxy.turn", "proxy.answer", "proxy.policy.schema", "proxy.wire.*"),
     "proxy.backends.*": ("proxy.turn", "proxy.wire", "proxy.wire.*", "proxy.backends._*"),
 }
 OUTSIDE = {  # what reaches over the border of the process -> who may import it

@@ -12,9 +12,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from proxy.policy.schema import Generation, Range
+from proxy.text import is_json
 from proxy.wire.history import bounded
 from proxy.wire.messages import Message, is_text, text_of
-from proxy.wire.request import ChatRequest, is_json
+from proxy.wire.request import ChatRequest
 from proxy.wire.sieve import textless
 
 _OURS = frozenset({"system", "developer"})

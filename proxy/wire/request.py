@@ -195,15 +195,6 @@ def _check_depth(body: dict[str, Any]) -> None:
     raise BadRequest(f"The body is nested more than {_DEEPEST} levels deep.", code="invalid_json")
 
 
-def is_json(text: str) -> bool:
-    """Whether the text is a JSON document."""
-    try:
-        orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return False
-    return True
-
-
 def check(body: dict[str, Any], permits: Permits) -> ChatRequest:
     """The chat request that `body` is. Raises `BadRequest`."""
     check_fields(body, permits, REFUSED)

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from proxy.text import guess_language, is_question, plain, without_accents
+from proxy.text import guess_language, is_json, is_question, plain, without_accents
 
 ALL = ("en", "it", "ko")
 
@@ -77,3 +77,11 @@ def test_a_policy_of_one_language_is_never_guessed():
 )  # fmt: skip
 def test_is_question(text, asks):
     assert is_question(text) is asks
+
+
+@pytest.mark.parametrize(
+    ("text", "json"),
+    [("{}", True), (' [1, "a"] ', True), ("1", True), ("", False), ("{'a': 1}", False), ("NaN", False)],
+)
+def test_what_json_is(text, json):
+    assert is_json(text) is json
