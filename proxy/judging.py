@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 
 from proxy.line import Judged, Line
 from proxy.redact import union
 from proxy.segments import Segmenter
 from proxy.turn import Plain, Segment, Span
+from proxy.wire.escapes import layers, unescaped
 
-_LAYERS = 16  # escapes within escapes: with every layer the backslashes double
 _BEFORE = 300  # characters of what stands before a text that its rails see unescaped
-_ESCAPE = re.compile(r'\\(?:u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}|u[\da-fA-F]{4}|["\\/bfnrt])')
 _SPELT = re.compile(r"\\u[\da-fA-F]{4}")
 
 
@@ -46,43 +43,6 @@ async def shaped(line: Line, segment: Segment, text: str, start: int) -> tuple[s
         if ends:
             return left, True
     return left, False
-
-
-def unescaped(text: str) -> Plain:
-    """A text with JSON's escapes undone, wherever they stand; half a surrogate pair becomes U+FFFD."""
-    parts: list[str] = []
-    starts: list[int] = []
-    ends: list[int] = []
-    position = 0
-    for found in [*_ESCAPE.finditer(text), None]:
-        start, end = found.span() if found else (len(text), len(text))
-        parts.append(text[position:start])
-        starts += range(position, start)
-        ends += range(position + 1, start + 1)
-        if found:
-            parts.append(_character(found.group()))
-            starts.append(start)
-            ends.append(end)
-        position = end
-    return Plain("".join(parts), tuple(starts), tuple(ends))
-
-
-def layers(text: str) -> Iterator[Plain]:
-    """The text unescaped once, twice, ... as long as that changes it; offsets are those of `text`."""
-    outer = Plain(text)
-    for _ in range(_LAYERS):
-        inner = unescaped(outer.text)
-        if inner.text == outer.text:
-            return
-        spans = [outer.span(*inner.span(place, place + 1)) for place in range(len(inner.text))]
-        outer = Plain(inner.text, tuple(start for start, _ in spans), tuple(end for _, end in spans))
-        yield outer
-
-
-def _character(escape: str) -> str:
-    """The one character of an escape."""
-    character: str = json.loads(f'"{escape}"')
-    return character if not "\ud800" <= character <= "\udfff" else "\ufffd"
 
 
 def _both(outer: Judged, inner: Judged, plain: Plain) -> Judged:

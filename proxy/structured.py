@@ -22,11 +22,12 @@ from typing import Any
 import orjson
 
 from proxy.answer import Structured
-from proxy.judging import content, unescaped
+from proxy.judging import content
 from proxy.line import Judged, Line, length_alone
 from proxy.segments import LOOK, Segmenter
 from proxy.text import is_json
 from proxy.turn import Segment, Span
+from proxy.wire.escapes import unescaped
 
 _BEFORE = 300  # characters of the values before one that its rails see
 _DIGITS = 7  # a number of fewer is nobody's

@@ -5,10 +5,11 @@ import json
 import pytest
 from saying import zoo
 
-from proxy.judging import content, layers, shaped, unescaped
+from proxy.judging import content, shaped
 from proxy.line import Line
 from proxy.memo import Memo
 from proxy.turn import Segment, Turn
+from proxy.wire.escapes import layers, unescaped
 
 
 def line():
