@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check test-nightly test-real test-compose lock clean
+.PHONY: run test check test-nightly test-real test-compose bench-colang lock clean
 
 run: .venv/run.stamp            ## serve on 127.0.0.1:8080 with the embedded store and the scripted buddy
 	@$(BIN)/kindrail serve
@@ -26,6 +26,9 @@ test-real: .venv/dev.stamp      ## a real vLLM on this machine, and real clients
 
 test-compose: .venv/dev.stamp   ## the compose stack on a real Docker engine (see docs/testing.md)
 	$(BIN)/python -m pytest -rs -m compose --timeout 1800
+
+bench-colang: .venv/dev.stamp   ## what Colang flows cost, beside NeMo's own path
+	@$(BIN)/python -W ignore::DeprecationWarning tests/bench/colang.py
 
 lock:                           ## names, versions and hashes, no index address
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -o requirements.txt -q

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from proxy.beside import Beside
+from proxy.judged import Judged, length_alone
 from proxy.judging import content, shaped
-from proxy.line import Heard, Judged, Line, length_alone
+from proxy.line import Line
 from proxy.segments import CALL_BEGINS, Cut, Segmenter
 from proxy.thoughts import Thought, Thoughts
-from proxy.turn import Segment, Turn
+from proxy.turn import Heard, Segment
 
 _REBUILD = 24  # messages of the transcript from which a lost state is rebuilt
 _OPEN_ENDINGS = frozenset({"clause", "piece", "torn", "limit"})
@@ -54,7 +55,7 @@ class Answer:
         """
         self._line = line
         self._judge_call = judge_call
-        self._segmenter = Segmenter(line.policy.hold, line.policy.hold_max)
+        self._segmenter = Segmenter(line.hold, line.policy.hold_max)
         self._thoughts = Thoughts(Beside(line) if reasoning else None, prefilled)
         self._raw = prefilled  # what the model said before the segment at hand
         self._own = len(prefilled)  # where the model's own text begins in it
@@ -122,11 +123,14 @@ class Answer:
         start = len(self._raw) - self._own
         judged = await content(self._line, segment, 0, start)
         self.masked.append(judged.masked)
-        text, ends = self._merged(cut, judged)
-        text, shape_ends = await self._shape(segment, text, start, house=judged.winner is not None)
-        ends = ends or shape_ends
+        merged, stored = self._merged(cut, judged)
+        house = judged.winner is not None and not judged.text
+        text, ends = await self._shape(segment, merged, start, house)
         self._raw += cut.text
-        return self._settle(cut, text, ends, _stored(text.strip(), cut, judged))
+        if text.strip() != merged.strip():  # by a shape rail
+            told = house or (judged.winner is None and judged.covered)
+            stored = text if told else length_alone(text.strip())
+        return self._settle(cut, text, ends or judged.effect.ends, stored.strip())
 
     async def _call(self, cut: Cut, judge_call: JudgeCall) -> list[Piece]:
         """A tool call in the text: whole, or a house line in its place."""
@@ -140,7 +144,7 @@ class Answer:
 
     async def _shape(self, segment: Segment, text: str, start: int, house: bool) -> tuple[str, bool]:
         """The merged text after the shape rails, which judge it sentence by sentence, however much of it was held."""
-        if text == segment.text and self._line.policy.hold == "sentence":
+        if text == segment.text and self._line.hold == "sentence":
             return await self._line.shape(segment, start) if text.strip() else (text, False)
         return await shaped(self._line, replace(segment, house=house), text, start)
 
@@ -160,12 +164,13 @@ class Answer:
             "assistant", cut.text, self._line.turn, self._raw, cut.after, self.sent, last=last, ending=cut.ending
         )
 
-    def _merged(self, cut: Cut, judged: Judged) -> tuple[str, bool]:
-        """The text after the content rails, and whether the answer ends with it."""
-        effect = judged.effect
+    def _merged(self, cut: Cut, judged: Judged) -> tuple[str, str]:
+        """The text after the content rails, and as it may be stored."""
         if judged.winner is None:
-            return self._line.redacted(cut.text, effect.spans, self._line.turn.language), False
-        return self.say_once(judged.winner.say), effect.ends
+            text = self._line.redacted(cut.text, judged.effect.spans, self._line.turn.language)
+            return text, text if judged.covered else judged.masked if text == cut.text else length_alone(text)
+        lines = [line for line in map(self.say_once, judged.says) if line]
+        return " ".join([*lines, judged.text]), " ".join([*lines, judged.stored])
 
     def _settle(self, cut: Cut, text: str, ends: bool, stored: str) -> list[Piece]:
         """The piece that leaves for this cut, and the line that must stand where nothing would."""
@@ -203,18 +208,11 @@ async def rebuild(line: Line, history: Sequence[Heard]) -> None:
     """Lets the rails remember in silence what the transcript tells, where no state was found."""
     live = line.turn
     for number, heard in enumerate(history[-_REBUILD:]):
-        line.turn = Turn(f"{live.id}.{number}", live.language, live.user, live.now, live.state)
+        line.turn = replace(live, id=f"{live.id}.{number}", memo={})
         if heard.role == "assistant":
             await Answer(line).replay(heard.text)
         else:
             line.turn.user = heard.text
-            await line.content(Segment(heard.role, heard.text, line.turn, last=True), number, 0)
+            await line.content(Segment(heard.role, heard.text, line.turn, last=True, past=True), number, 0)
     line.turn = live
     line.findings = [found for found in line.findings if found.broken]  # a rail that fails is an event here too
-
-
-def _stored(out: str, cut: Cut, judged: Judged) -> str:
-    """What left of a segment as it may be stored: the house's own words, what was redacted already, or masked."""
-    if judged.winner is not None or judged.covered:
-        return out
-    return judged.masked.strip() if out == cut.text.strip() else length_alone(out)

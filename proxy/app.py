@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -174,7 +175,7 @@ async def _healthz(request: Request) -> Response:
 
 
 async def _readyz(request: Request) -> Response:
-    """Whether a turn could be served now, and under which policy."""
+    """Whether a turn could be served now, under which policies, and how their last reload went."""
     services: Services = request.app.state.services
     faults: dict[str, str] = {}
     try:
@@ -192,11 +193,21 @@ async def _readyz(request: Request) -> Response:
     some_down = "down" in states.values()
     if some_down and "up" not in states.values():
         faults["backend"] = "None of the model servers answers."
-    policy = services.live.policy
     status = "unready" if faults else "degraded" if some_down else "ready"
-    told = {"status": status, "policy": policy.label, "digest": policy.digest[:12]}
+    told = {"status": status, **_policies(services)}
     more = {"backends": states, "faults": faults}
     return JSONResponse({**told, **{name: value for name, value in more.items() if value}}, 503 if faults else 200)
+
+
+def _policies(services: Services) -> Body:
+    """The policies in service, and the last reload: a refused one with its first fault."""
+    live, last = services.live, services.reload
+    digests = {policy.label: policy.digest[:12] for policy in live.policies.values()}
+    told: Body = {"policy": live.policy.label, "digest": live.policy.digest[:12], "policies": digests}
+    if last:
+        at = datetime.fromtimestamp(last.at, UTC).isoformat(timespec="seconds")
+        told["reload"] = {"at": at, "result": last.result, **({"fault": last.fault} if last.fault else {})}
+    return told
 
 
 async def _metrics(request: Request) -> Response:

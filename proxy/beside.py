@@ -6,8 +6,9 @@ there is spoken to anybody. A refusal is, in the answer's place: the shape rails
 
 from __future__ import annotations
 
+from proxy.judged import length_alone
 from proxy.judging import content, shaped
-from proxy.line import Line, length_alone
+from proxy.line import Line
 from proxy.segments import Cut, Segmenter
 from proxy.turn import Segment
 
@@ -19,7 +20,7 @@ class Beside:
         """`spoken`: it is said to the user."""
         self._line = line
         self._spoken = spoken
-        self._segmenter = Segmenter(line.policy.hold, line.policy.hold_max)
+        self._segmenter = Segmenter(line.hold, line.policy.hold_max)
         self._ended = False  # a shape rail has ended it
         self.raw = ""  # what has been judged
         self.left = ""  # what has left
@@ -37,7 +38,7 @@ class Beside:
     async def finish(self) -> str:
         """Judges what is left; more may still come."""
         rest = self._segmenter.finish()
-        self._segmenter = Segmenter(self._line.policy.hold, self._line.policy.hold_max)
+        self._segmenter = Segmenter(self._line.hold, self._line.policy.hold_max)
         return "".join([await self._judge(cut) for cut in rest])
 
     async def _judge(self, cut: Cut) -> str:

@@ -39,6 +39,7 @@ class Call:
     caller: Caller
     permits: Permits = field(default_factory=Permits)
     named: str | None = None  # the conversation's name, if the app gives one
+    settings: Mapping[str, object] = field(default_factory=dict)  # what the app has set for this request
     headers: Mapping[str, str] = field(default_factory=dict)  # the request's headers that the backend gets
     keep: Keep | None = None
     refusal: Fault | None = None  # what is told in the place of an answer, unless a child is in danger

@@ -17,14 +17,16 @@ from typing import Any
 from proxy.answer import rebuild
 from proxy.audit import Text
 from proxy.call import Call, Conversation
+from proxy.judge import Judge
+from proxy.judged import Finding, Hearing
 from proxy.limits import Limited
-from proxy.line import Finding, Heard, Hearing, Line
+from proxy.line import Line
 from proxy.record import Outcome, Record
 from proxy.reply import STORE_DOWN, Fault, Reply
 from proxy.services import Services
 from proxy.store import StoreDown
 from proxy.text import is_json
-from proxy.turn import Ask, BackendFault, Delta, Turn, guess_language
+from proxy.turn import Ask, BackendFault, Delta, Heard, Turn, guess_language
 from proxy.voice import Order, Voice
 from proxy.wire.completions import TextRequest
 from proxy.wire.events import index_of, split
@@ -130,9 +132,8 @@ class Exchange:
         """Judges what the user said, and makes what the model may read of the conversation."""
         line, talk = self._line, self._talk
         line.turn = self._opening_turn()
-        earlier = [_heard(message) for message in talk.earlier]
-        if self._record.session.found == "new" and earlier:
-            await rebuild(line, earlier)
+        if self._record.session.found == "new" and line.turn.history:
+            await rebuild(line, line.turn.history)
         self._hearing = await line.hear([_heard(message) for message in talk.open])
         readable = await line.history([_heard(message) for message in talk.known])
         self._texts |= {message.index: text for message, text in zip(talk.known, readable, strict=True)}
@@ -152,7 +153,17 @@ class Exchange:
         known = str(state.get(_LANGUAGE, {}).get("is", policy.languages[0]))
         language = guess_language(said, policy.languages, known)
         state[_LANGUAGE] = {"is": language}
-        return Turn(self._call.turn, language, said, time.time(), state)
+        return Turn(
+            self._call.turn,
+            language,
+            said,
+            time.time(),
+            state,
+            session=self._record.session.id,
+            history=tuple(_heard(message) for message in self._talk.earlier),
+            settings=self._call.settings,
+            judge=Judge(self._on.backend),
+        )
 
     # -- the answer ----------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -14,12 +14,13 @@ import typer
 from pydantic import ValidationError
 
 from proxy.config import SHIPPED_POLICIES, Config, ConfigFault, KeyEntry, load_config, told
+from proxy.faults import nearest
 from proxy.policy import Policy, PolicyError, load_policy
 from proxy.policy import report as words
 from proxy.policy.explain import Side, as_json, conversation, explain
-from proxy.policy.faults import nearest
 from proxy.policy.load import policy_files
 from proxy.policy.trial import run_tests
+from proxy.settings import read
 
 app = typer.Typer(
     help="Kindrail: a guardrail proxy for chat models.",
@@ -40,6 +41,12 @@ Folder = Annotated[
 Chosen = Annotated[
     list[str] | None, typer.Argument(help="Names of policies, files or folders. Default: all of the folder.")
 ]
+Code = Annotated[
+    bool,
+    typer.Option(
+        "--code", envvar="KINDRAIL_POLICY_CODE", help="Let policies run Python of their own (`actions.py`) here."
+    ),
+]
 Name = Annotated[str, typer.Option("--policy", envvar="KINDRAIL_POLICY", help="The policy, by name or file.")]
 File = Annotated[Path | None, typer.Option("--config", envvar="KINDRAIL_CONFIG", help="A kindrail.yaml.")]
 Several = list[str] | None
@@ -54,12 +61,13 @@ class As(StrEnum):
 
 
 @app.command()
-def check(chosen: Chosen = None, policies: Folder = SHIPPED_POLICIES) -> None:
+def check(chosen: Chosen = None, policies: Folder = SHIPPED_POLICIES, code: Code = False) -> None:
     """Read policies and show every fault with file, line and column."""
     faulty = False
     for path in _paths(chosen or [], policies):
         try:
-            typer.echo(words.checked(_load(path)))
+            for line in words.checked(_load(path, code)):
+                typer.echo(line)
         except PolicyError as error:
             faulty = True
             typer.echo(error)
@@ -67,11 +75,11 @@ def check(chosen: Chosen = None, policies: Folder = SHIPPED_POLICIES) -> None:
 
 
 @app.command(name="test")
-def run_test(chosen: Chosen = None, policies: Folder = SHIPPED_POLICIES) -> None:
+def run_test(chosen: Chosen = None, policies: Folder = SHIPPED_POLICIES, code: Code = False) -> None:
     """Run the tests that stand in policies: whole, by character and in random chunks."""
     failed = False
     for path in _paths(chosen or [], policies):
-        report = asyncio.run(run_tests(_usable(path)))
+        report = asyncio.run(run_tests(_usable(path, code)))
         failed = failed or bool(report.failures)
         for line in words.tested(report):
             typer.echo(line)
@@ -91,15 +99,20 @@ def run_explain(
         typer.Option("--conversation", help="A file, or -: lines `user: ...`, `assistant: ...`.", show_default=False),
     ] = "",
     jsonl: Annotated[bool, typer.Option("--jsonl", help="Read lines of JSON, write one for each.")] = False,
+    given: Annotated[Several, typer.Option("--set", help="What the app has set, such as bedtime=on.")] = None,
     policy: Name = "kids-buddy",
     policies: Folder = SHIPPED_POLICIES,
+    code: Code = False,
 ) -> None:
     """Show what a policy does with a sentence or a conversation, and which rail says so."""
     if sum((sentence is not None, bool(talk), jsonl)) != 1:
         raise typer.BadParameter("give one of a sentence, --conversation and --jsonl")
     if user and sentence is None:
         raise typer.BadParameter("it goes with a sentence", param_hint="--user")
-    loaded = _usable(_path(policy, policies))
+    if given and jsonl:
+        raise typer.BadParameter("with --jsonl each line has `settings` of its own", param_hint="--set")
+    loaded = _usable(_path(policy, policies), code)
+    settings = _set(given or [], loaded)
     if lang and lang not in loaded.languages:
         raise typer.BadParameter(f"{loaded.label} speaks {', '.join(loaded.languages)}", param_hint="--lang")
     if jsonl:
@@ -107,7 +120,7 @@ def run_explain(
     messages: list[tuple[Side, str]] = _talk(talk) if talk else [(said_by.value, sentence or "")]
     if user:
         messages.insert(0, ("user", user))
-    for line in words.explained(loaded, asyncio.run(explain(loaded, messages, lang))):
+    for line in words.explained(loaded, asyncio.run(explain(loaded, messages, lang, settings))):
         typer.echo(line)
 
 
@@ -283,20 +296,28 @@ def _path(name: str, folder: Path) -> Path:
     _stop(f"no policy `{name}` in {folder}{f': {hint}' if hint else ''}", 2)
 
 
-def _load(path: Path) -> Policy:
+def _load(path: Path, code: bool) -> Policy:
     """The policy of the file. Raises `PolicyError`; a file that cannot be read ends the command."""
     try:
-        return load_policy(path)
+        return load_policy(path, code)
     except OSError as error:
         _stop(f"{path} cannot be read ({error.strerror})", 2)
 
 
-def _usable(path: Path) -> Policy:
+def _usable(path: Path, code: bool) -> Policy:
     """The policy of the file; one with faults ends the command."""
     try:
-        return _load(path)
+        return _load(path, code)
     except PolicyError as error:
         _stop(str(error), 1)
+
+
+def _set(given: Sequence[str], policy: Policy) -> Mapping[str, object]:
+    """The settings `name=value` as the policy's rails see them."""
+    try:
+        return read(",".join(given), policy.settings)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--set") from None
 
 
 def _talk(source: str) -> list[tuple[Side, str]]:

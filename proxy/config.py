@@ -15,7 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from proxy.policy.faults import nearest
+from proxy.faults import nearest
 from proxy.policy.schema import Parts
 from proxy.turn import Seconds
 from proxy.wire import completions, request
@@ -146,6 +146,11 @@ class Config(BaseModel):
     )
     policies: Path = Field(SHIPPED_POLICIES, description="the folder of policies")
     policy: str = Field("kids-buddy", description="the policy that every request is held to")
+    policy_code: bool = Field(
+        False,
+        description="whether policies may bring Python of their own (`actions.py`); whoever writes policies then runs "
+        "code in the proxy",
+    )
     host: str = Field("127.0.0.1", description="the address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="the port to listen on")
     admin_port: int | None = Field(

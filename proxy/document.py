@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from proxy.answer import JudgeCall, Piece, Structured
-from proxy.line import Line, length_alone
+from proxy.judged import length_alone
+from proxy.line import Line
 
 _LONGEST = 400_000  # characters
 

@@ -12,11 +12,12 @@ from typing import Any
 from starlette.types import Send
 
 from proxy.call import Call
-from proxy.line import Heard, Line
+from proxy.judge import Judge
+from proxy.line import Line
 from proxy.record import Outcome, Record
 from proxy.reply import send_json
 from proxy.services import Services
-from proxy.turn import Ask, BackendFault, Turn, guess_language
+from proxy.turn import Ask, BackendFault, Heard, Turn, guess_language
 from proxy.wire.embeddings import EmbeddingsRequest
 from proxy.wire.sieve import metadata
 from proxy.wire.usage import told_usage
@@ -36,7 +37,9 @@ async def embed(services: Services, call: Call, request: EmbeddingsRequest, send
     limits = await services.meter.enter(call.caller, call.turn)
     record.entered = True
     language = guess_language(" ".join(request.texts)[:1000], call.policy.languages, call.policy.languages[0])
-    line = Line(call.policy, Turn(call.turn, language, now=time.time()), services.memo)
+    asks = Judge(services.backend)
+    turn = Turn(call.turn, language, now=time.time(), session=call.turn, settings=call.settings, judge=asks)
+    line = Line(call.policy, turn, services.memo)
     how, usage = "disconnected", None
     try:
         answer = await _answer(services, record, line, call, request)

@@ -15,12 +15,14 @@ from proxy.call import Call, Keep
 from proxy.config import Config
 from proxy.policy.model import Policy
 from proxy.services import Services
+from proxy.settings import read
 from proxy.wire.dialect import Dialect
 from proxy.wire.messages import BadRequest, Permits
 from proxy.wire.request import Wanted
 
 _TRACING = frozenset({"x-request-id", "traceparent", "tracestate"})  # harmless, and what operators look for
 _JSON = re.compile(r"application/(?:[\w.-]+\+)?json")
+_SET = "x-kindrail-set"
 _NAME = re.compile(r"[\w.:/+@=,;-]{1,512}", re.ASCII)
 
 
@@ -35,6 +37,7 @@ class Entry:
     raw: bytes
     headers: Mapping[str, str]  # those that go on to the backend
     session: str | None  # the conversation's name, from the header
+    settings: Mapping[str, object]  # what the app has set for this request
 
     def call(
         self,
@@ -51,8 +54,9 @@ class Entry:
         check_model(self.caller, request.model)
         named = self.session or request.session or named
         return Call(
-            self.turn, route, request.stream, dialect, self.policy, self.caller, self.permits, named, self.headers, keep
-        )
+            self.turn, route, request.stream, dialect, self.policy, self.caller, self.permits, named, self.settings,
+            self.headers, keep,
+        )  # fmt: skip
 
 
 async def enter(request: Request) -> Entry:
@@ -64,7 +68,8 @@ async def enter(request: Request) -> Entry:
     raw = await _body(request, min(config.max_body, caller.limits.body or config.max_body))
     passing = _passing(request.headers, caller)
     session = request.headers.get("x-kindrail-session")
-    return Entry(token_hex(12), caller, policy, permits(policy, caller), raw, passing, session)
+    settings = _settings(request.headers.get(_SET, ""), policy)
+    return Entry(token_hex(12), caller, policy, permits(policy, caller), raw, passing, session, settings)
 
 
 async def who(request: Request) -> Caller:
@@ -85,6 +90,13 @@ def permits(policy: Policy, caller: Caller) -> Permits:
     ways = policy.parts.model_dump()
     parts = {name for name, way in ways.items() if way == "pass" or (way == "keys" and name in caller.allow)}
     return Permits(policy.tools, frozenset(parts), caller.allow, policy.choices)
+
+
+def _settings(header: str, policy: Policy) -> Mapping[str, object]:
+    try:
+        return read(header, policy.settings)
+    except ValueError as fault:
+        raise BadRequest(f"{_SET}: {fault}.", _SET, "unsupported_value") from None
 
 
 def _passing(headers: Mapping[str, str], caller: Caller) -> dict[str, str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from proxy.line import Judged, Line
+from proxy.judged import Judged
+from proxy.line import Line
 from proxy.redact import union
 from proxy.segments import Segmenter
 from proxy.turn import Plain, Segment, Span
@@ -51,11 +52,11 @@ def _both(outer: Judged, inner: Judged, plain: Plain) -> Judged:
     moved = (Span(*plain.span(span.start, span.end), span.entity) for span in inner.effect.spans)
     spans = union([*outer.effect.spans, *moved])
     effect = replace(first.effect, spans=spans, ends=outer.effect.ends or inner.effect.ends)
-    return Judged(
-        first.winner,
-        effect,
-        (*outer.verdicts, *inner.verdicts),
-        outer.sound and inner.sound,
-        outer.masked if inner.masked == plain.text else inner.masked,
-        outer.covered and inner.covered,
+    return replace(
+        first,
+        effect=effect,
+        enforced=(*outer.enforced, *inner.enforced),
+        sound=outer.sound and inner.sound,
+        masked=outer.masked if inner.masked == plain.text else inner.masked,
+        covered=outer.covered and inner.covered,
     )

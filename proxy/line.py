@@ -11,96 +11,23 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
+from typing import Literal, get_args
 
-from proxy.memo import Memo
-from proxy.merge import Effect, merge
+from proxy.judged import Asked, Finding, Hearing, Judged, covered, storable
+from proxy.memo import Found, Memo
+from proxy.merge import merge
 from proxy.policy.model import Bound, Policy
-from proxy.redact import mask, put_over
-from proxy.turn import Act, Mode, Plain, Role, Segment, Span, Turn, Verdict, guess_language
-from proxy.wire.escapes import undone
+from proxy.reading import Message, read
+from proxy.redact import put_over
+from proxy.turn import Act, Heard, Hold, Role, Segment, Span, Turn, Verdict, guess_language
 
 log = logging.getLogger("kindrail.line")
 
 _UNREAD = "…"  # what the model reads in place of an earlier message that could not be judged
-_REACH = 200  # characters of its speaker's other messages that a message is judged with
 _SAID = ":say"  # the state's key for how often each house line was said; no rail id has a colon
-
-
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """One message as the app sent it."""
-
-    role: Role
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    """A message as the rails read it: escapes undone, with what its speaker sent just before and behind it."""
-
-    text: str  # as it was sent
-    plain: Plain
-    segment: Segment
-    key: bytes  # in the memo
-
-    def sent(self, spans: Sequence[Span]) -> tuple[Span, ...]:
-        """Spans of what the rails read as those of the text that was sent."""
-        return tuple(Span(*self.plain.span(span.start, span.end), span.entity) for span in spans)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One verdict that did not simply pass, for the audit and for `explain`; `start` is the segment's offset in its
-    message.
-    """
-
-    rail: str
-    kind: str
-    mode: Mode
-    role: Role
-    message: int
-    start: int
-    verdict: Verdict
-    won: bool
-    ms: float
-    broken: str = ""  # how the rail failed: "late", or the type of its exception
-
-
-@dataclass(frozen=True, slots=True)
-class Hearing:
-    """What the user side came to: the messages as the model may read them, and the house line if the model is not asked
-    at all.
-    """
-
-    texts: tuple[str, ...]
-    masked: tuple[str, ...]  # the same messages as they may be stored
-    end: str | None
-    steer: tuple[str, ...]
-    urgent: bool  # a child may be in danger: the line goes out whatever else fails
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One rail and what came of asking it."""
-
-    bound: Bound
-    verdict: Verdict
-    broken: str  # how it failed: "late", or the type of its exception; empty: it answered
-    ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One segment after the content rails."""
-
-    winner: Verdict | None  # the enforced verdict that takes the text's place
-    effect: Effect
-    verdicts: tuple[Verdict, ...]  # the enforced ones, in policy order
-    sound: bool  # every enforced rail answered
-    masked: str  # the text as it may be stored
-    covered: bool  # what must be masked in storage is redacted already
+_HOLDS = get_args(Hold)  # smallest first
 
 
 class Line:
@@ -112,69 +39,81 @@ class Line:
         self.findings: list[Finding] = []
         self.rail_seconds = 0.0
         self.lines_said = 0  # house lines of this turn
+        self.hold: Hold = policy.hold  # how much of an answer is kept back until it has been judged
         self._memo = memo
 
     def fork(self) -> Line:
         """The same rails for one of several answers, with a copy of what they remember."""
-        turn = replace(self.turn, state=deepcopy(self.turn.state), memo={})
-        return Line(self.policy, turn, self._memo)
+        line = Line(self.policy, replace(self.turn, state=deepcopy(self.turn.state), memo={}), self._memo)
+        line.hold = self.hold
+        return line
 
     async def hear(self, messages: Sequence[Heard]) -> Hearing:
         """Judges the messages that have not been answered yet."""
         texts: list[str] = []
         masked: list[str] = []
         steer: list[str] = []
-        ends: dict[int, Verdict] = {}
+        ends: dict[str, Verdict] = {}
         for number, message in enumerate(self._read(messages)):
             judged = await self.content(message.segment, number, 0)
-            spans = message.sent(judged.effect.spans)
+            texts.append(self._as_read(message, judged))
             if judged.sound:
-                self._memo.put(message.key, spans)
-            texts.append(self._text(message, spans, judged.winner))
+                self._memo.put(message.key, Found(message.sent(judged.effect.spans), judged.text or None))
             masked.append(judged.masked)
-            for order, verdict in enumerate(judged.verdicts):
-                if verdict.act is Act.END:
-                    ends[order] = verdict
-                elif verdict.act is Act.PASS and verdict.remember:
-                    ends.pop(order, None)  # "stop" - "no wait, go on": the rail itself has taken it back
-                if verdict.steer:
-                    steer.append(self.policy.note(verdict.steer, self.turn.language))
+            for one in judged.enforced:
+                if one.verdict.act is Act.END:
+                    ends[one.bound.key] = one.verdict
+                elif one.verdict.resumes:
+                    ends.pop(one.bound.key, None)  # "stop" - "no wait, go on": the rail itself has taken it back
+                steer += (self.policy.note(key, self.turn.language) for key in one.verdict.steer)
+                self._hold(one.verdict.hold)
             await asyncio.sleep(0)  # rails do not pause: other turns go on between two messages
-        final = ends[min(ends)] if ends else None
+        final = next((ends[bound.key] for bound in self.policy.rails if bound.key in ends), None)
+        end = await self._spoken(final) if final else None
         return Hearing(
-            tuple(texts),
-            tuple(masked),
-            self.say(final.say) if final else None,
-            tuple(dict.fromkeys(steer)),
-            final is not None and "alert" in final.flags,
+            tuple(texts), tuple(masked), end, tuple(dict.fromkeys(steer)), final is not None and "alert" in final.flags
         )
 
     async def history(self, messages: Sequence[Heard]) -> list[str]:
-        """Earlier messages as the model may read them: only redacted, from the memo where they were judged before."""
+        """Earlier messages as the model may read them: only redacted, or as a rail wrote them; from the memo where they
+        were judged before.
+        """
         texts: list[str] = []
-        for number, message in enumerate(self._read(messages)):
-            spans = self._memo.get(message.key)
-            if spans is None:
-                spans, sound = await self._spans(message, number)
-                if spans is not None and sound:
-                    self._memo.put(message.key, spans)
-            texts.append(_UNREAD if spans is None else self._redacted(message, spans))
+        for number, message in enumerate(self._read(messages, past=True)):
+            found = self._memo.get(message.key)
+            if found is None:
+                found, sound = await self._found(message, number)
+                if found is not None and sound:
+                    self._memo.put(message.key, found)
+            if found is None:
+                texts.append(_UNREAD)
+            else:
+                texts.append(self._redacted(message, found.spans) if found.text is None else found.text)
             await asyncio.sleep(0)
         return texts
 
-    async def _spans(self, message: _Message, number: int) -> tuple[tuple[Span, ...] | None, bool]:
-        """What the model may not read of an earlier message, and whether every rail answered.
+    async def _found(self, message: Message, number: int) -> tuple[Found | None, bool]:
+        """What the model may read of an earlier message, and whether every rail answered.
 
         None if one did not and the policy is closed.
         """
         segment = message.segment
-        asked = [await self._ask(bound, segment) for bound in self.policy.rails if _enforced(bound, segment.role)]
+        rails = [bound for bound in self._content_rails(segment.role) if bound.mode == "enforce"]
+        asked = [await self._ask(bound, segment) for bound in rails]
+        wrote = next((one for one in asked if _wrote(one.verdict)), None) if segment.role != "assistant" else None
+        if wrote:  # an answer has left as it was written
+            part = replace(segment, text=wrote.verdict.text, after="")
+            asked += [await self._ask(bound, part) for bound in rails if bound is not wrote.bound]
         broken = [one for one in asked if one.broken]
         closed = self.policy.when_broken == "closed"
         for one in broken:
             self._record(one, segment, number, 0, won=closed)
-        spans = None if broken and closed else message.sent(merge([one.verdict for one in asked]).spans)
-        return spans, not broken
+        if broken and closed:
+            return None, False
+        if wrote:
+            spans = merge([one.verdict for one in asked[len(rails) :]]).spans
+            return Found(text=self.redacted(wrote.verdict.text, spans, self._language(part.text))), not broken
+        return Found(message.sent(merge([one.verdict for one in asked]).spans)), not broken
 
     async def redacted_only(self, messages: Sequence[Heard]) -> list[str] | None:
         """Texts that nobody answers, each for itself: redacted; what else the rails say of them is recorded.
@@ -187,7 +126,7 @@ class Line:
             judged = await self.content(message.segment, number, 0)
             if not judged.sound and self.policy.when_broken == "closed":
                 return None
-            texts.append(self._redacted(message, message.sent(judged.effect.spans)))
+            texts.append(judged.text or self._redacted(message, message.sent(judged.effect.spans)))
             await asyncio.sleep(0)
         return texts
 
@@ -223,9 +162,19 @@ class Line:
     # -- the two stages ------------------------------------------------------------------------------------------------
 
     async def content(self, segment: Segment, message: int, start: int) -> Judged:
-        """Asks the content rails, merges what they say, remembers and records."""
-        asked = [await self._ask(bound, segment) for bound in self.policy.rails if segment.role in bound.content]
-        enforced = [one for one in asked if one.bound.mode == "enforce"]
+        """Asks the content rails, merges what they say, remembers and records. What one of them wrote in the text's
+        place is judged by the others.
+        """
+        return await self._content(segment, message, start, self._content_rails(segment.role))
+
+    async def _content(
+        self, segment: Segment, message: int, start: int, rails: Sequence[Bound], placed: bool = True
+    ) -> Judged:
+        """placed: the segment stands in the message; else a rail wrote it, and its spans are no places there."""
+        asked = [await self._ask(bound, segment) for bound in rails]
+        for one in asked:
+            self.turn.memo["verdict", one.bound.key, segment.role, len(segment.before), segment.text] = one.verdict
+        enforced = tuple(one for one in asked if one.bound.mode == "enforce")
         effect = merge([one.verdict for one in enforced])
         for order, one in enumerate(enforced):
             if order == effect.winner or one.verdict.act in (Act.PASS, Act.REDACT):
@@ -234,16 +183,59 @@ class Line:
             if one.bound.mode == "shadow":
                 self._remember(one)  # under the shadow's own key
             won = one in enforced and effect.won(enforced.index(one), one.verdict)
-            self._record(one, segment, message, start, won)
+            self._record(one if placed else _nowhere(one), segment, message, start, won)
         masks = [one for one in asked if one.bound.masks]
-        return Judged(
+        judged = Judged(
             enforced[effect.winner].verdict if effect.winner is not None else None,
             effect,
-            tuple(one.verdict for one in enforced),
+            enforced,
             not any(one.broken for one in enforced),
-            _storable(segment.text, masks),
-            _covered(masks, effect.spans),
+            storable(segment.text, masks),
+            covered(masks, effect.spans),
         )
+        if effect.winner is None:
+            return judged
+        return await self._written(judged, enforced[effect.winner], segment, (message, start), rails)
+
+    async def _written(
+        self, judged: Judged, wrote: Asked, segment: Segment, at: tuple[int, int], rails: Sequence[Bound]
+    ) -> Judged:
+        """The segment with what stands in its place: the winner's line, and what it wrote, past the other rails.
+
+        What a rail writes behind the end of the user's side is for the user, and is judged where it is said.
+        """
+        verdict = wrote.verdict
+        says = (verdict.say,) if verdict.say else ()
+        if not verdict.text or (verdict.act is Act.END and segment.role != "assistant"):
+            return replace(judged, says=says)
+        part = replace(segment, text=verdict.text, after="")
+        again = await self._content(part, *at, [bound for bound in rails if bound is not wrote.bound], placed=False)
+        text, stored = again.text, again.stored
+        if again.winner is None:
+            text = self.redacted(part.text, again.effect.spans, self.turn.language)
+            stored = text if again.covered else again.masked
+        ends = judged.effect.ends or again.effect.ends
+        return replace(
+            judged,
+            effect=replace(judged.effect, ends=ends),
+            enforced=judged.enforced + again.enforced,
+            sound=judged.sound and again.sound,
+            says=(*says, *again.says),
+            text=text,
+            stored=stored,
+        )
+
+    async def _spoken(self, end: Verdict) -> str:
+        """What is said in the place of an answer: a line, and what the rail itself wrote behind it, past the rails."""
+        line = self.say(end.say) if end.say else ""
+        if not end.text:
+            return line or self.say("fallback")
+        judged = await self.content(Segment("assistant", end.text, self.turn, last=True), 0, 0)
+        if judged.winner is None:
+            text = self.redacted(end.text, judged.effect.spans, self.turn.language)
+        else:
+            text = " ".join([*map(self.say, judged.says), judged.text])
+        return f"{line} {text}".strip() or self.say("fallback")
 
     async def shape(self, segment: Segment, start: int) -> tuple[str, bool]:
         """Lets the shape rails judge merged text one after another.
@@ -305,24 +297,28 @@ class Line:
 
     # -- small things --------------------------------------------------------------------------------------------------
 
-    def _read(self, messages: Sequence[Heard]) -> Iterator[_Message]:
-        for heard, (before, after) in zip(messages, _around(messages), strict=True):
-            plain = undone(heard.text) if heard.role != "user" else Plain(heard.text)
-            segment = Segment(heard.role, plain.text, self.turn, before, after, last=True)
-            key = self._memo.key(self.policy.digest, heard.role, heard.text, before, after)
-            yield _Message(heard.text, plain, segment, key)
+    def _content_rails(self, role: Role) -> list[Bound]:
+        return [bound for bound in self.policy.rails if role in bound.content]
 
-    def _text(self, message: _Message, spans: tuple[Span, ...], winner: Verdict | None) -> str:
+    def _read(self, messages: Sequence[Heard], past: bool = False) -> Iterator[Message]:
+        session = (self.turn.session, self.turn.language) if self.policy.of_session else ()
+        return read(messages, self.turn, (self.policy.digest, *session), past)
+
+    def _as_read(self, message: Message, judged: Judged) -> str:
         """The user side's text as the model may read it."""
-        if winner is None or winner.act is Act.END:
-            return self._redacted(message, spans)
-        return self.say(winner.say) if winner.act is Act.REPLACE else ""
+        if judged.winner is None or judged.winner.act is Act.END:
+            return self._redacted(message, message.sent(judged.effect.spans))
+        return " ".join([*map(self.say, judged.says), judged.text]).strip()
+
+    def _hold(self, hold: Hold | Literal[""]) -> None:
+        if hold and _HOLDS.index(hold) > _HOLDS.index(self.hold):
+            self.hold = hold
 
     def _language(self, text: str) -> str:
         """A message's own language, whatever the session's: its masked form stays the same while the talk goes on."""
         return guess_language(text, self.policy.languages, self.policy.languages[0])
 
-    def _redacted(self, message: _Message, spans: tuple[Span, ...]) -> str:
+    def _redacted(self, message: Message, spans: tuple[Span, ...]) -> str:
         return self.redacted(message.text, spans, self._language(message.plain.text))
 
     def redacted(self, text: str, spans: tuple[Span, ...], language: str) -> str:
@@ -343,50 +339,9 @@ class Line:
             self.findings.append(Finding(bound.id, bound.kind, bound.mode, *where, verdict, won, one.ms, one.broken))
 
 
-def _around(messages: Sequence[Heard]) -> list[tuple[str, str]]:
-    """For each message what its speaker sent just before and behind it, as one text, with no answer between them.
-
-    So a phrase or a datum told in instalments is seen. The model's own messages stand alone.
-    """
-    before = _tails(messages)
-    after = _tails([Heard(one.role, one.text[::-1]) for one in reversed(messages)])
-    return [(one, other[::-1]) for one, other in zip(before, reversed(after), strict=True)]
+def _nowhere(one: Asked) -> Asked:
+    return replace(one, verdict=replace(one.verdict, spans=()))
 
 
-def _tails(messages: Sequence[Heard]) -> list[str]:
-    """For each message the end of what its speaker said before it, since the last answer."""
-    tails: list[str] = []
-    said: dict[Role, str] = {}
-    for one in messages:
-        if one.role == "assistant":
-            tails.append("")
-            if one.text.strip():
-                said.clear()
-        else:
-            tails.append(said.get(one.role, ""))
-            said[one.role] = f"{tails[-1]}{one.text}\n"[-_REACH:]
-    return tails
-
-
-def _enforced(bound: Bound, role: Role) -> bool:
-    return role in bound.content and bound.mode == "enforce"
-
-
-def _storable(text: str, masks: Sequence[Asked]) -> str:
-    """`text` masked, whatever the rails' modes; its length alone where the masking rail is missing or broken."""
-    if not masks or any(one.broken for one in masks):
-        return length_alone(text)
-    return put_over(text, [span for one in masks for span in one.verdict.spans], mask)
-
-
-def _covered(masks: Sequence[Asked], redactions: Sequence[Span]) -> bool:
-    """Whether every span that storage must not show is redacted in what leaves."""
-    if not masks or any(one.broken for one in masks):
-        return False
-    spans = [span for one in masks for span in one.verdict.spans]
-    return all(any(r.start <= span.start and span.end <= r.end for r in redactions) for span in spans)
-
-
-def length_alone(text: str) -> str:
-    """What is stored of a text that cannot be masked."""
-    return f"<{len(text)} characters>"
+def _wrote(verdict: Verdict) -> bool:
+    return verdict.act is Act.REPLACE and bool(verdict.text)

@@ -1,4 +1,4 @@
-"""Which policy serves a request: the one of its key, or one that the key's apps may choose."""
+"""The policies in service, and which of them serves a request: its key's, or one that the key's apps may choose."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Literal
 
 from proxy.access import Caller, Denied
-from proxy.config import KeyEntry
+from proxy.config import Config, ConfigFault, KeyEntry
 from proxy.policy.load import policy_files
 from proxy.policy.model import Policy
 
@@ -52,6 +53,31 @@ class Live:
             words = f"This version is not in service: {policy.label} is."
             raise Denied(400, words, "policy_not_found", _HEADER)
         return policy
+
+
+@dataclass(frozen=True, slots=True)
+class Reload:
+    """How the last reload of the policies went. `at`: in Unix seconds. `fault`: the first one, where it was refused."""
+
+    at: float
+    result: Literal["accepted", "refused"]
+    fault: str = ""
+
+
+def in_service(config: Config) -> list[Path]:
+    """The files of the policies to serve: the general one, then every other that a key may bring with it.
+
+    Raises `ConfigFault` for one that there is not, `OSError` for a folder that has none or cannot be read.
+    """
+    files = {path.stem: path for path in policy_files(config.policies)}
+    wrong = [f"keys[{i}].{fault}" for i, key in enumerate(config.keys) for fault in faults(key, config.policies)]
+    if config.policy not in files:
+        wrong.insert(0, f"policy: there is no {config.policy!r} in {config.policies}; there are: {', '.join(files)}")
+    if wrong:
+        raise ConfigFault("\n".join(wrong))
+    globs = [glob for key in config.keys for glob in (key.policy, *key.policies) if glob]
+    others = [name for name in files if config.keys_in_store or any(fnmatchcase(name, glob) for glob in globs)]
+    return [files[name] for name in dict.fromkeys([config.policy, *others])]
 
 
 def faults(key: KeyEntry, folder: Path) -> Iterator[str]:

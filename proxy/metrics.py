@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from proxy.line import Finding
+from proxy.judged import Finding
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -25,6 +25,9 @@ class Metrics:
         )
         self.refused = Counter(
             "kindrail_refused_requests", "Requests refused before a turn began.", ["status"], registry=self._registry
+        )
+        self.reloads = Counter(
+            "kindrail_policy_reloads", "Reloads of the policies by their result.", ["result"], registry=self._registry
         )
         self.first_byte = Histogram(
             "kindrail_first_byte_seconds",

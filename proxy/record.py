@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from proxy.audit import Closed, Opened, Text, VerdictRecord
 from proxy.call import Body, Call
-from proxy.line import Finding
+from proxy.judged import Finding
 from proxy.services import Services
 from proxy.sessions import Message, State
 from proxy.store import StoreDown

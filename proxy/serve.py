@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import ipaddress
 import logging
 import re
@@ -10,8 +11,6 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
-from pathlib import Path
 
 import uvicorn
 import uvloop
@@ -21,11 +20,10 @@ from proxy.app import create_admin_app, create_app
 from proxy.config import Config, ConfigFault
 from proxy.embedded import EmbeddedFault
 from proxy.keys import SecretFault
-from proxy.live import Live, faults
-from proxy.policy.load import load_policy, policy_files
+from proxy.live import Live, in_service
 from proxy.policy.model import Policy
-from proxy.policy.report import tested
-from proxy.policy.trial import run_tests
+from proxy.proof import Unproved, prove
+from proxy.reload import reloading
 from proxy.services import open_services
 
 log = logging.getLogger("kindrail.serve")
@@ -64,6 +62,8 @@ def serve(config: Config) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("kindrail").setLevel(logging.INFO)
     live = _live(config)
+    gc.collect()
+    gc.freeze()  # what is here now stays; a collection that walked through it would stop every turn for 0.1 s
     if not (_is_loopback(config.host) or config.keys or config.keys_in_store):
         log.warning(
             "listening on %s without API keys: whoever reaches port %d can use the model; `kindrail key new` makes one",
@@ -79,36 +79,17 @@ def serve(config: Config) -> None:
 
 def _live(config: Config) -> Live:
     """The policies that are served: read, checked, and their own tests passed. A policy never half-applies."""
-    return Live.of(*(_passed(config.policies / f"{name}.yaml", config) for name in _named(config)))
-
-
-def _named(config: Config) -> list[str]:
-    """The general policy, and every other that a key may bring with it. Raises `ConfigFault` for one there is not."""
-    files = [path.stem for path in policy_files(config.policies)]
-    wrong = [f"keys[{i}].{fault}" for i, key in enumerate(config.keys) for fault in faults(key, config.policies)]
-    if wrong:
-        raise ConfigFault("\n".join(wrong))
-    globs = [glob for key in config.keys for glob in (key.policy, *key.policies) if glob]
-    chosen = files if config.keys_in_store else [name for name in files if any(fnmatchcase(name, g) for g in globs)]
-    return list(dict.fromkeys([config.policy, *chosen]))
-
-
-def _passed(path: Path, config: Config) -> Policy:
-    if not path.is_file():
-        names = ", ".join(one.stem for one in policy_files(config.policies))
-        raise ConfigFault(f"policy: there is no {path.stem!r} in {config.policies}; there are: {names}")
-    policy = load_policy(path)
-    report = asyncio.run(run_tests(policy))
-    if report.failures:
-        raise ConfigFault("\n".join(tested(report)))
-    return policy
+    try:
+        return Live.of(*(prove(path, config.policy_code) for path in in_service(config)))
+    except Unproved as fault:
+        raise ConfigFault(str(fault)) from None
 
 
 async def _listen(config: Config, live: Live) -> None:
     """The ports come first: a taken one is found before anything is opened."""
     door = _bind(config.host, config.port, "KINDRAIL_PORT")
     admin_door = None if config.admin_port is None else _bind(config.host, config.admin_port, "KINDRAIL_ADMIN_PORT")
-    async with open_services(config, live) as services:
+    async with open_services(config, live) as services, reloading(config, services):
         server = _Main(_settings(create_app(config, services)), config, live.policy)
         if admin_door is None:
             await server.serve([door])

@@ -14,7 +14,7 @@ from proxy.config import Config, resolved
 from proxy.kept import Kept
 from proxy.keys import load_keys
 from proxy.limits import Meter
-from proxy.live import Live
+from proxy.live import Live, Reload
 from proxy.memo import Memo
 from proxy.metrics import Metrics
 from proxy.sessions import Sessions
@@ -26,7 +26,10 @@ _TEND_EVERY = 3600.0  # seconds between two rounds in which records past their t
 
 @dataclass(slots=True)
 class Services:
-    """The policies, the model server, and what remembers. `closing`: last writes of turns whose client has gone."""
+    """The policies, the model server, and what remembers. `closing`: last writes of turns whose client has gone.
+
+    `live` is set anew, as a whole, when policies are reloaded; a turn keeps the policy that it began with.
+    """
 
     live: Live
     backend: Backend
@@ -39,6 +42,7 @@ class Services:
     metrics: Metrics = field(default_factory=Metrics)
     memo: Memo = field(default_factory=Memo)
     closing: set[asyncio.Task[None]] = field(default_factory=set)
+    reload: Reload | None = None  # the last one
 
     def finish(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Starts a last write, which the house waits for before it closes, whether or not its turn still does."""

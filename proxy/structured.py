@@ -22,8 +22,9 @@ from typing import Any
 import orjson
 
 from proxy.answer import Structured
+from proxy.judged import Judged, length_alone
 from proxy.judging import content
-from proxy.line import Judged, Line, length_alone
+from proxy.line import Line
 from proxy.segments import LOOK, Segmenter
 from proxy.text import is_json
 from proxy.turn import Segment, Span
@@ -88,6 +89,7 @@ class _Read:
     spans: tuple[Span, ...]  # what is redacted of it
     masked: str  # as it may be stored
     covered: bool  # what must be masked in storage is redacted already
+    left: str = ""  # redacted, or as a rail wrote it
 
     def stored(self, left: str) -> str:
         """What is left of it as it may be stored."""
@@ -146,12 +148,14 @@ class _Judging:
 
     async def prose(self, text: str) -> Structured:
         """Any other text, as a whole, redacted as it stands."""
-        read, plain = await self._content(text, 0, len(text), 0), unescaped(text)
+        plain = unescaped(text)
+        read = await self._content(text, 0, len(text), 0, writes=plain.text == text)
         if plain.text != text:
-            more = await self._content(plain.text, 0, len(plain.text), 0)
-            spans = (Span(*plain.span(span.start, span.end), span.entity) for span in more.spans)
-            read = _Read(text, (*read.spans, *spans), more.masked, read.covered and more.covered)
-        left = await self._shaped(self._redacted(text, read), 0)
+            more = await self._content(plain.text, 0, len(plain.text), 0, writes=False)
+            spans = (*read.spans, *(Span(*plain.span(span.start, span.end), span.entity) for span in more.spans))
+            left = self._line.redacted(text, spans, self._line.turn.language)
+            read = _Read(text, spans, more.masked, read.covered and more.covered, left)
+        left = await self._shaped(read.left, 0)
         return self._done(left, read.stored(left))
 
     async def _value(self, value: _Value, joined: str, place: int) -> tuple[str, str]:
@@ -160,9 +164,8 @@ class _Judging:
             return await self._nested(value)
         read = await self._content(joined, place, place + len(value.text), value.start)
         if not value.is_string:
-            return ("0", "0") if read.spans else (value.raw, value.written(read.masked))
-        left = self._redacted(value.text, read)
-        left = left if value.is_key else await self._shaped(left, value.start)
+            return ("0", "0") if read.left != value.text else (value.raw, value.written(read.masked))
+        left = read.left if value.is_key else await self._shaped(read.left, value.start)
         return value.written(left), value.written(read.stored(left))
 
     async def _nested(self, value: _Value) -> tuple[str, str]:
@@ -173,25 +176,31 @@ class _Judging:
         left, masked = await self._rewritten(value.text)
         return value.written(left), value.written(masked)
 
-    async def _content(self, joined: str, begin: int, end: int, start: int) -> _Read:
-        """`joined[begin:end]`, which stands at `start` of the document, piece by piece past the content rails."""
+    async def _content(self, joined: str, begin: int, end: int, start: int, writes: bool = True) -> _Read:
+        """`joined[begin:end]`, which stands at `start` of the document, piece by piece past the content rails.
+
+        writes: a piece may leave as a rail wrote it; else that blocks the document.
+        """
         line, place, covered = self._line, begin, True
-        segmenter = Segmenter(line.policy.hold, line.policy.hold_max)
+        segmenter = Segmenter(line.hold, line.policy.hold_max)
         spans: list[Span] = []
         masked: list[str] = []
+        left: list[str] = []
         for cut in [*segmenter.feed(joined[begin:end]), *segmenter.finish()]:
             inside, behind = place - begin, place + len(cut.text)
             around = joined[max(0, place - _BEFORE) : place], joined[behind : behind + LOOK]
             last = cut.ending == "last"
             segment = Segment("assistant", cut.text, line.turn, *around, last=last, ending=cut.ending)
             judged = await content(line, segment, self._choice, start + inside)
-            if judged.winner is not None:
+            wrote = writes and bool(judged.text) and not judged.says and not judged.effect.ends
+            if judged.winner is not None and not wrote:
                 self._blocks.append(judged)
+            left.append(judged.text if wrote else line.redacted(cut.text, judged.effect.spans, line.turn.language))
             spans += (Span(span.start + inside, span.end + inside, span.entity) for span in judged.effect.spans)
             masked.append(judged.masked)
-            covered = covered and judged.covered
+            covered = covered and judged.covered and not wrote
             place = behind
-        return _Read(joined[begin:end], tuple(spans), "".join(masked), covered)
+        return _Read(joined[begin:end], tuple(spans), "".join(masked), covered, "".join(left))
 
     async def _shaped(self, text: str, start: int) -> str:
         """A text that is speech past the shape rails, sentence by sentence, as if it were the turn's only answer.
@@ -218,14 +227,11 @@ class _Judging:
         self._empty = self._empty or not left
         return left
 
-    def _redacted(self, text: str, read: _Read) -> str:
-        return self._line.redacted(text, read.spans, self._line.turn.language)
-
     def _done(self, text: str, stored: str) -> Structured:
         if not self._blocks and not self._empty:
             self._line.turn.state.update(self._remembered)
             return Structured(text, stored)
-        says = [judged.winner.say for judged in self._blocks if judged.winner]
+        says = [say for judged in self._blocks for say in judged.says]
         return Structured(None, stored, says[0] if says else "", any(judged.effect.ends for judged in self._blocks))
 
 

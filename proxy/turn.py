@@ -7,7 +7,7 @@ with a `Verdict`.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -16,13 +16,15 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkabl
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from proxy.faults import Fault, PolicyError
 from proxy.phrases import Hit, Phrases
 from proxy.text import Plain, guess_language, is_question, plain
 
 __all__ = [
-    "Act", "Ask", "Backend", "BackendFault", "Delta", "Health", "Hit", "Hold", "House", "ListName", "Mode", "Options",
-    "Phrases", "Plain", "Rail", "Role", "SayKey", "Seconds", "Segment", "Several", "Span", "SteerKey", "Turn",
-    "Verdict", "guess_language", "is_question", "plain", "spans_within",
+    "Act", "Ask", "Backend", "BackendFault", "Delta", "Fault", "FolderName", "Health", "Heard", "Hit", "Hold", "House",
+    "Judge", "ListName", "Mode", "Options", "Phrases", "Plain", "PolicyError", "Rail", "Role", "SayKey", "Seconds",
+    "Segment", "Several", "Span", "SteerKey", "Turn", "Verdict", "guess_language", "is_question", "plain",
+    "spans_within",
 ]  # fmt: skip
 
 Role = Literal["user", "assistant", "tool"]
@@ -30,6 +32,8 @@ Hold = Literal["clause", "sentence", "message"]  # how much text is kept back un
 Mode = Literal["enforce", "shadow", "off"]
 Health = Literal["up", "down", "unknown"]  # of a model server; unknown: nothing has told yet, or ever will
 Ending = Literal["sentence", "line", "clause", "piece", "torn", "call", "last", "limit"]
+# Asks a model of the operator's: its name, the messages, settings such as `temperature`. Raises `BackendFault`.
+Judge = Callable[[str, Sequence[Mapping[str, str]], Mapping[str, Any]], Awaitable[str]]
 
 
 class Act(StrEnum):
@@ -59,11 +63,22 @@ class Verdict:
     # What it is about; for `redact`, what is covered; for a shape rail's `end`, from where on.
     spans: tuple[Span, ...] = ()
     say: str = ""  # for replace and end: a key of the policy's `say`
+    text: str = ""  # ... and what stands behind it, written by the rail itself: the other rails judge it
     why: str = ""  # one sentence that a safety officer understands, without the text itself
-    steer: str = ""  # user side: a key of the policy's `steer`, a note for the model
+    steer: tuple[str, ...] = ()  # user side: keys of the policy's `steer`, notes for the model
+    hold: Hold | Literal[""] = ""  # user side: how much of the answer is kept back at least
+    resumes: bool = False  # user side: takes back an end that this rail gave an earlier message of the turn
     flags: frozenset[str] = frozenset()  # "review", "alert"
     # Merged into what the rail remembers, and committed with the turn.
     remember: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One message as the app sent it."""
+
+    role: Role
+    text: str
 
 
 @dataclass(slots=True)
@@ -78,6 +93,10 @@ class Turn:
         default_factory=dict
     )  # rail key -> what it remembered (JSON values, no text)
     memo: dict[object, Any] = field(default_factory=dict)  # scratch of one turn, for detectors that several rails ask
+    session: str = ""  # the session's id; empty: a trial
+    history: tuple[Heard, ...] = ()  # what was said before and answered, raw; never stored
+    settings: Mapping[str, object] = field(default_factory=dict)  # what the app has set for this request
+    judge: Judge | None = None  # None: no model can be asked
 
     def recall(self, key: str) -> Mapping[str, Any]:
         """What the rail of this key remembers; empty at first."""
@@ -96,6 +115,7 @@ class Segment:
     sent: str = ""  # what really left so far (assistant side)
     last: bool = False  # nothing follows
     house: bool = False  # the house's own line, in the place of what the model said (shape rails)
+    past: bool = False  # an earlier message: what a rail would cover or write in it counts, nothing else does
     # Why it was cut here. torn: inside a run too long to keep whole; call: a tool call written into the text;
     # limit: the model's token limit cut it.
     ending: Ending = "last"
@@ -130,6 +150,7 @@ ListName = Annotated[
 ]  # an option of this type names a list under the policy's `phrases`; `check` looks it up
 SayKey = Annotated[str, "say"]  # ... a line under `say`
 SteerKey = Annotated[str, "steer"]  # ... a note under `steer`
+FolderName = Annotated[str, "folder"]  # ... a folder beside the policy, which is a part of it
 
 
 def _seconds(value: object) -> object:
@@ -159,6 +180,10 @@ class House:
     languages: tuple[str, ...]
     phrases: Mapping[str, Phrases]
     folder: Path  # the policy's folder: paths in options are relative to it
+    lines: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)  # the policy's `say`
+    notes: frozenset[str] = frozenset()  # the keys under `steer`
+    rails: Mapping[str, Rail] = field(default_factory=dict)  # kind -> the first that is enforced; complete once loaded
+    code: bool = False  # the operator lets the policy bring Python of its own
 
 
 class Rail(Protocol):

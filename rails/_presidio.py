@@ -52,7 +52,7 @@ from rails._told import TIMEOUT, Recognizer, Told
 
 logging.getLogger("presidio-analyzer").setLevel(logging.CRITICAL + 1)  # its messages quote the text
 
-_ANY = "any"  # the one language that all is registered under
+ANY = "any"  # the one language that all is registered under
 _WITH_CONTEXT = 0.6  # least score of a weak pattern with a supporting word ("passport", "여권") before it
 
 # Korean endings are written without a space ("1111이야"), so what is written in other scripts is sought with a mark in
@@ -106,7 +106,7 @@ class Detector:
         self._at_least = at_least
         self._told = Told(one for one in told if one.entry.entity in self._entities and one.entry.score >= at_least)
         known = [one for one in _known(regions) if not self._entities.isdisjoint(one.supported_entities)]
-        self._engine = _engine(known, at_least) if known else None
+        self._engine = engine(known, at_least) if known else None
         self._all = sorted({entity for one in known for entity in one.supported_entities})
         self._without_digits = [entity for entity in self._all if entity in ("EMAIL_ADDRESS", "URL")]
         self.find(Plain("555-0199"))  # the first phone number loads what is known of the regions
@@ -129,8 +129,8 @@ class Detector:
             yield from self._wanted(digit_runs(bare))
             entities = self._all if _DIGIT.search(bare) else self._without_digits
             if self._engine and entities:
-                words = self._engine.nlp_engine.process_text(text.text, _ANY)  # the context may be Korean
-                for found in self._engine.analyze(bare, _ANY, entities, nlp_artifacts=words):
+                words = self._engine.nlp_engine.process_text(text.text, ANY)  # the context may be Korean
+                for found in self._engine.analyze(bare, ANY, entities, nlp_artifacts=words):
                     yield Span(found.start, found.end, found.entity_type), found.score
 
     def _wanted(self, found: Iterable[tuple[Span, float]]) -> Iterator[tuple[Span, float]]:
@@ -197,7 +197,7 @@ class _LightNlp(NlpEngine):
         return []
 
     def get_supported_languages(self) -> list[str]:
-        return [_ANY]
+        return [ANY]
 
 
 class _Context(LemmaContextAwareEnhancer):
@@ -222,27 +222,27 @@ def _is_phone(text: str, start: int, end: int) -> bool:
 
 def _known(regions: Sequence[str]) -> list[EntityRecognizer]:
     return [
-        *(built_in(supported_language=_ANY) for built_in in _BUILT_IN),
-        _Phones(supported_language=_ANY, supported_regions=tuple(regions)),
+        *(built_in(supported_language=ANY) for built_in in _BUILT_IN),
+        _Phones(supported_language=ANY, supported_regions=tuple(regions)),
         _ours("EMAIL_ADDRESS", _EMAIL),
         _ours("URL", *_URL),
     ]
 
 
 def _ours(entity: str, *patterns: str) -> PatternRecognizer:
-    return PatternRecognizer(entity, supported_language=_ANY, patterns=[Pattern(entity, one, 0.8) for one in patterns])
+    return PatternRecognizer(entity, supported_language=ANY, patterns=[Pattern(entity, one, 0.8) for one in patterns])
 
 
-def _engine(recognizers: Sequence[EntityRecognizer], at_least: float) -> AnalyzerEngine:
+def engine(recognizers: Sequence[EntityRecognizer], at_least: float) -> AnalyzerEngine:
     """An engine of exactly these recognizers, every pattern of which is compiled and bounded in time."""
     for recognizer in recognizers:
         if isinstance(recognizer, PatternRecognizer):
             flags = recognizer.global_regex_flags or 0
             vars(recognizer)["patterns"] = [_bounded(one, flags) for one in vars(recognizer)["patterns"]]
     return AnalyzerEngine(
-        registry=RecognizerRegistry(recognizers, supported_languages=[_ANY]),
+        registry=RecognizerRegistry(recognizers, supported_languages=[ANY]),
         nlp_engine=_LightNlp(),
-        supported_languages=[_ANY],
+        supported_languages=[ANY],
         context_aware_enhancer=_Context(min_score_with_context_similarity=_WITH_CONTEXT),
         default_score_threshold=at_least,
     )

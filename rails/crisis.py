@@ -2,11 +2,13 @@
 
 Answers the model card's "should be tested with adult supervision and additional safety layers": a small model must
 never be the one that replies to "I want to hurt myself". The rail stands first in a child policy and outranks
-everything else; its line needs no model.
+everything else; its line needs no model. It remembers when it was (`at`, unix seconds), so that flows can keep the
+answers after it calm.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from pydantic import Field
@@ -50,7 +52,8 @@ class Rail:
             return Verdict()
         name = self._options.user_says
         spans = (Span(hit.start, hit.end, name.upper()),)
-        return self._alarm(spans, f"{name}: matched a phrase of the list; somebody may be in danger")
+        alarm = self._alarm(spans, f"{name}: matched a phrase of the list; somebody may be in danger")
+        return replace(alarm, remember={"at": segment.turn.now})
 
     def _alarm(self, spans: tuple[Span, ...], why: str) -> Verdict:
-        return Verdict(Act.END, spans, self._options.say, why, flags=frozenset({"review", "alert"}))
+        return Verdict(Act.END, spans, self._options.say, why=why, flags=frozenset({"review", "alert"}))

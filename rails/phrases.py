@@ -79,8 +79,9 @@ class Rail:
             return Verdict()
         why = f"{name}: matched a phrase of the list"
         if not heard:
-            return Verdict(Act.REPLACE if options.say else Act.DROP, spans, options.say, why)
-        return Verdict(Act.END if options.user_say else Act.PASS, spans, options.user_say, why, options.user_steer)
+            return Verdict(Act.REPLACE if options.say else Act.DROP, spans, options.say, why=why)
+        steer = (options.user_steer,) if options.user_steer else ()
+        return Verdict(Act.END if options.user_say else Act.PASS, spans, options.user_say, why=why, steer=steer)
 
 
 def _heard(phrases: Phrases, segment: Segment, name: str) -> tuple[Span, ...]:

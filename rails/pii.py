@@ -71,6 +71,7 @@ class Rail:
     masks: ClassVar[bool] = True
 
     def __init__(self, key: str, options: RailOptions, house: House) -> None:
+        self.key = key
         told = _told.load(house.folder / options.recognizers) if options.recognizers else ()
         told = tuple(one for one in told if one.entry.language in house.languages)
         self._detector = Detector(options.entities, options.regions, told, options.at_least)

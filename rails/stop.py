@@ -100,16 +100,14 @@ class Rail:
 
     def _hear(self, segment: Segment) -> Verdict:
         if any(hits(self._starts_again, segment)):
-            return self._awake(segment.turn)
+            return Verdict(remember=self._forgotten(segment.turn), resumes=True)
         ended = self._ended(segment)
         if ended:
             return ended
         if not self._quiet(segment.turn):
-            return self._awake(segment.turn)
-        # A second message of the turn that ended changes nothing: a PASS that remembers would take the END back.
-        heard_now = segment.turn.recall(self.key)["since"] == segment.turn.now
+            return Verdict(remember=self._forgotten(segment.turn))
         why = "the user had ended the conversation, so the answer stays quiet"
-        return Verdict(steer=self._options.steer, why=why, remember={} if heard_now else {"since": segment.turn.now})
+        return Verdict(steer=(self._options.steer,), why=why, remember={"since": segment.turn.now})
 
     def _ended(self, segment: Segment) -> Verdict | None:
         for kind, phrases, say in self._endings:
@@ -139,8 +137,8 @@ class Rail:
         memory = turn.recall(self.key)
         return bool(memory.get("quiet")) and turn.now - memory["since"] < self._options.quiet_for
 
-    def _awake(self, turn: Turn) -> Verdict:
-        return Verdict(remember={"quiet": False} if turn.recall(self.key).get("quiet") else {})
+    def _forgotten(self, turn: Turn) -> dict[str, object]:
+        return {"quiet": False} if turn.recall(self.key).get("quiet") else {}
 
 
 def _meant(phrases: Phrases, segment: Segment) -> Hit | None:

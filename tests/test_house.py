@@ -47,35 +47,57 @@ OURS = ("proxy", "proxy.*", "rails", "rails.*")
 ONLY = {  # module -> the only ones of ours that it may import
     "proxy.text": (),
     "proxy.phrases": ("proxy.text",),
-    "proxy.turn": ("proxy.text", "proxy.phrases"),
+    "proxy.faults": (),
+    "proxy.turn": ("proxy.text", "proxy.phrases", "proxy.faults"),
     "rails": (),
     "rails.*": ("proxy.turn", "rails._*"),
     "proxy.segments": ("proxy.turn",),
     "proxy.redact": ("proxy.turn",),
     "proxy.merge": ("proxy.turn", "proxy.redact"),
     "proxy.memo": ("proxy.turn",),
+    "proxy.reading": ("proxy.turn", "proxy.memo", "proxy.wire.escapes"),
+    "proxy.judged": ("proxy.turn", "proxy.merge", "proxy.redact", "proxy.policy.model"),
     "proxy.line": (
         "proxy.turn",
+        "proxy.reading",
+        "proxy.judged",
         "proxy.memo",
         "proxy.merge",
         "proxy.redact",
         "proxy.policy.model",
-        "proxy.wire.escapes",
     ),
-    "proxy.judging": ("proxy.wire.escapes", "proxy.turn", "proxy.line", "proxy.redact", "proxy.segments"),
+    "proxy.judge": ("proxy.turn", "proxy.wire.events"),
+    "proxy.settings": ("proxy.faults",),
+    "proxy.judging": (
+        "proxy.wire.escapes",
+        "proxy.turn",
+        "proxy.line",
+        "proxy.judged",
+        "proxy.redact",
+        "proxy.segments",
+    ),
     "proxy.thoughts": ("proxy.beside",),
-    "proxy.answer": ("proxy.turn", "proxy.line", "proxy.segments", "proxy.beside", "proxy.judging", "proxy.thoughts"),
+    "proxy.answer": (
+        "proxy.turn",
+        "proxy.line",
+        "proxy.judged",
+        "proxy.segments",
+        "proxy.beside",
+        "proxy.judging",
+        "proxy.thoughts",
+    ),
     "proxy.structured": (
         "proxy.wire.escapes",
         "proxy.text",
         "proxy.turn",
         "proxy.line",
+        "proxy.judged",
         "proxy.answer",
         "proxy.judging",
         "proxy.segments",
     ),
-    "proxy.beside": ("proxy.turn", "proxy.line", "proxy.judging", "proxy.segments"),
-    "proxy.document": ("proxy.line", "proxy.answer", "proxy.structured"),
+    "proxy.beside": ("proxy.turn", "proxy.line", "proxy.judged", "proxy.judging", "proxy.segments"),
+    "proxy.document": ("proxy.judged", "proxy.line", "proxy.answer", "proxy.structured"),
     "proxy.calls": ("proxy.line", "proxy.answer", "proxy.structured", "proxy.wire.*"),
     "proxy.wire.*": ("proxy.text", "proxy.turn", "proxy.answer", "proxy.policy.schema", "proxy.wire.*"),
     "proxy.backends.*": ("proxy.turn", "proxy.wire", "proxy.wire.*", "proxy.backends._*"),
@@ -132,6 +154,8 @@ OUTSIDE = {  # what reaches over the border of the process -> who may import it
     ),
     "proxy.embedded": ("proxy.store", "proxy.serve", "proxy.keyring"),
     "rails": ("proxy.policy.*",),
+    "nemoguardrails": ("rails._nemo", "rails._judged"),
+    "watchfiles": ("proxy.reload",),
 }
 
 
@@ -169,6 +193,9 @@ ELSEWHERE = {
     "proxy.errors": "tests/proxy/test_app.py",  # every error is seen at the door
     "proxy.watched": "tests/proxy/test_app.py",  # clients that go are seen there  # modules without a test file of their name -> where they are tested, and why there
     "proxy.answer": "tests/proxy/test_line.py",  # the line's laws are laws of whole answers
+    "proxy.reading": "tests/proxy/test_hearing.py",  # what is heard shows in what the rails say of it
+    "proxy.judged": "tests/proxy/test_line.py",  # what the line comes to
+    "proxy.policy.bind": "tests/proxy/policy/test_load.py",  # rails are built as a policy is loaded
     "proxy.policy.docs": "tests/proxy/policy/test_policy_docs.py",  # the page is read under its own name
     "proxy.policy.marks": "tests/proxy/policy/test_load.py",  # places and `extends` show in a loaded policy's faults
     "proxy.policy.typed": "tests/proxy/policy/test_check.py",  # its faults are those that `check` shows

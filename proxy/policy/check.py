@@ -8,12 +8,13 @@ other faults shows these too.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
 import rails
-from proxy.policy.faults import listed, nearest
+from proxy.faults import listed, nearest
 from proxy.policy.schema import Entry, PolicyFile
 from proxy.policy.typed import Sheet, typed
 from proxy.turn import Hold, Options
@@ -23,12 +24,12 @@ _NAMED = {"phrases": "list", "say": "line", "steer": "note"}  # what an option o
 _HOUSE_LINES = {"sorry": "it is said when a rail fails", "fallback": "it is said when nothing is left of an answer"}
 
 
-def examine(sheet: Sheet, name: str) -> tuple[PolicyFile | None, list[Options | None]]:
-    """The policy and its rails' options, typed; with faults on the sheet neither may be used. `name`: file's stem."""
+def examine(sheet: Sheet, path: Path) -> tuple[PolicyFile | None, list[Options | None]]:
+    """The policy and its rails' options, typed; with faults on the sheet neither may be used. path: the policy's."""
     policy = typed(PolicyFile, sheet.raw, sheet)
-    options = [_options(sheet, number, entry) for number, entry in _entries(sheet)]
-    if isinstance(found := sheet.raw.get("policy"), str) and found != name:
-        sheet.fault(["policy"], f"the policy is called `{found}`, its file `{name}`", "they must have one name")
+    options = [_options(sheet, number, entry, path.parent) for number, entry in _entries(sheet)]
+    if isinstance(found := sheet.raw.get("policy"), str) and found != path.stem:
+        sheet.fault(["policy"], f"the policy is called `{found}`, its file `{path.stem}`", "they must have one name")
     _languages(sheet)
     _house_lines(sheet)
     _test_languages(sheet)
@@ -44,7 +45,7 @@ def _entries(sheet: Sheet) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, entry
 
 
-def _options(sheet: Sheet, number: int, entry: Mapping[str, Any]) -> Options | None:
+def _options(sheet: Sheet, number: int, entry: Mapping[str, Any], folder: Path) -> Options | None:
     """The options of one rail's entry, typed by the rail's own model, with what they refer to looked up."""
     name = entry.get("rail")
     if not isinstance(name, str) or not name:
@@ -55,6 +56,7 @@ def _options(sheet: Sheet, number: int, entry: Mapping[str, Any]) -> Options | N
     module = rails.load(name)
     given = {key: value for key, value in entry.items() if key not in Entry.model_fields}
     _references(sheet, number, module.RailOptions, given)
+    _folders(sheet, number, module.RailOptions, given, folder)
     _hold(sheet, number, name, module.Rail)
     return typed(module.RailOptions, given, sheet, ["rails", number], f"the {name} rail")
 
@@ -70,6 +72,22 @@ def _references(sheet: Sheet, number: int, model: type[BaseModel], given: Mappin
             sheet.fault(["rails", number, option], f"no {_NAMED[section]} `{value}` under `{section}`", hint)
         elif not value and info.is_required():
             sheet.fault(["rails", number, option], f"`{option}` must name a {_NAMED[section]} under `{section}`")
+
+
+def _folders(sheet: Sheet, number: int, model: type[BaseModel], given: Mapping[str, Any], folder: Path) -> None:
+    """A folder that an option names lies under the policy's, so that it goes wherever the policy goes."""
+    home = folder.resolve()
+    for option, info in model.model_fields.items():
+        value = given.get(option)
+        if "folder" not in info.metadata or not isinstance(value, str):
+            continue
+        named = folder / value.replace("\0", "")
+        if home not in named.resolve().parents:
+            hint = "name one that stands beside the policy"
+            sheet.fault(["rails", number, option], f"`{value}` is no folder beside the policy", hint)
+        elif not named.is_dir():
+            hint = nearest(value, [path.name for path in folder.iterdir() if path.is_dir()])
+            sheet.fault(["rails", number, option], f"no folder `{value}` beside the policy", hint)
 
 
 def _hold(sheet: Sheet, number: int, name: str, rail: Any) -> None:

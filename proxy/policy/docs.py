@@ -9,13 +9,14 @@ import inspect
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from types import NoneType
+from typing import Any, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 import rails
-from proxy.policy.faults import listed
+from proxy.faults import listed
 from proxy.turn import Seconds
 
 _COMMAND = "python -m proxy.policy.docs > docs/rails.md"
@@ -26,8 +27,13 @@ One file in `rails/` each. A policy names a rail in its `rails` list and sets it
 
 <!-- Written by `{_COMMAND}`: change the rail's file, not this page. -->
 """
-_NAMED = {"phrases": "a list under `phrases`", "say": "a line under `say`", "steer": "a note under `steer`"}
-_TYPES = {
+_NAMED = {
+    "phrases": "a list under `phrases`",
+    "say": "a line under `say`",
+    "steer": "a note under `steer`",
+    "folder": "a folder beside the policy",
+}
+_TYPES: dict[Any, str] = {
     bool: "`true` or `false`",
     int: "a whole number",
     float: "a number",
@@ -69,9 +75,11 @@ def _type(info: FieldInfo) -> str:
             return _NAMED[mark]
         if mark in get_args(Seconds):
             return "a length of time (`400ms`, `30s`, `15m`, `24h`, `90d`)"
-    if info.annotation in _TYPES:
-        return _TYPES[info.annotation]
-    return listed(f"`{choice}`" for choice in get_args(info.annotation))
+    choices = [choice for choice in get_args(info.annotation) if choice is not NoneType]
+    kind = choices[0] if NoneType in get_args(info.annotation) else info.annotation
+    if get_origin(kind) is dict:
+        return "a mapping"
+    return _TYPES.get(kind) or listed(f"`{choice}`" for choice in choices)
 
 
 def _default(info: FieldInfo) -> str:
@@ -82,7 +90,7 @@ def _default(info: FieldInfo) -> str:
         return f"`[{', '.join(map(str, value))}]`"
     if any(mark in get_args(Seconds) for mark in info.metadata):
         return f"`{_length(value)}`"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`" if value != "" else "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`" if value not in ("", None, {}) else "none"
 
 
 def _length(seconds: float) -> str:

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import orjson
 
 from proxy.answer import Piece
-from proxy.line import Finding, Line
-from proxy.memo import Memo
+from proxy.judged import Finding
 from proxy.policy.model import Policy
-from proxy.policy.trial import Outcome, answer, hear, new_turn, speaks
+from proxy.policy.trial import Outcome, Talk, speaks
 from proxy.segments import Segmenter
-from proxy.turn import Act, Turn, guess_language
+from proxy.settings import values
+from proxy.turn import Act, Hold
 
 Side = Literal["user", "assistant"]
 
 _STRENGTH = ("pass", "steer", "redact", "drop", "replace", "end")  # the mildest first, as `act` names them
 _SAID = re.compile(r"\s*(?:-\s+)?(user|assistant):\s*(.*)")
-_FIELDS = {"role", "text", "lang", "user"}
+_FIELDS = {"role", "text", "lang", "user"}  # texts; `settings` is an object of texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +39,28 @@ class Explained:
     """One message of a conversation, sentence by sentence."""
 
     role: Side
-    language: str
     outcome: Outcome
     sentences: tuple[Sentence, ...]
 
 
-async def explain(policy: Policy, messages: Sequence[tuple[Side, str]], language: str = "") -> list[Explained]:
-    """The messages of one conversation in turn; what the rails remember goes from one turn to the next."""
+async def explain(
+    policy: Policy,
+    messages: Sequence[tuple[Side, str]],
+    language: str = "",
+    settings: Mapping[str, object] = MappingProxyType({}),
+) -> list[Explained]:
+    """The messages of one conversation in turn; what the rails remember goes from one turn to the next.
+
+    settings: what the app has set, for all of it.
+    """
     explained: list[Explained] = []
-    turn = Turn("explain-0", language or policy.languages[0])
-    line = Line(policy, turn, Memo())
-    for number, (role, text) in enumerate(messages):
+    talk = Talk(policy, settings)
+    for role, text in messages:
         if role == "user" or not explained or explained[-1].role == "assistant":
-            spoken = language or guess_language(text, policy.languages, turn.language)
-            turn = Turn(f"explain-{number}", spoken, turn.user, state=turn.state)
-            line = Line(policy, turn, Memo())
-        outcome = await (hear(line, text) if role == "user" else answer(line, [text]))
-        sentences = _whole(text, outcome) if role == "user" else _sentences(policy, text, outcome)
-        explained.append(Explained(role, turn.language, outcome, tuple(sentences)))
+            talk.begin(text, language)
+        outcome = await (talk.hear(text) if role == "user" else talk.answer([text]))
+        sentences = _whole(text, outcome) if role == "user" else _sentences(talk.line.hold, policy, text, outcome)
+        explained.append(Explained(role, outcome, tuple(sentences)))
     return explained
 
 
@@ -63,9 +68,9 @@ def _whole(text: str, outcome: Outcome) -> Iterator[Sentence]:
     yield Sentence(text, outcome.text, outcome.findings)
 
 
-def _sentences(policy: Policy, text: str, outcome: Outcome) -> Iterator[Sentence]:
+def _sentences(hold: Hold, policy: Policy, text: str, outcome: Outcome) -> Iterator[Sentence]:
     """The answer as the segmenter cuts it, each piece with what left for it."""
-    segmenter = Segmenter(policy.hold, policy.hold_max)
+    segmenter = Segmenter(hold, policy.hold_max)
     start = 0
     judged = max((piece.end for piece in outcome.pieces), default=0)
     for cut in [*segmenter.feed(text), *segmenter.finish()]:
@@ -97,30 +102,37 @@ async def as_json(policy: Policy, line: bytes) -> bytes:
     """One line of `explain --jsonl`, in and out. Raises `ValueError` with what is wrong with the line."""
     asked = _asked(policy, line)
     text = asked["text"]
-    trial = Line(policy, new_turn(policy, text, asked.get("lang", "")), Memo())
+    talk = Talk(policy, values(asked.get("settings", {}), policy.settings))
+    talk.begin(text, asked.get("lang", ""))
     if asked["role"] == "user":
-        outcome = await hear(trial, text)
+        outcome = await talk.hear(text)
     else:
         if asked.get("user"):
-            await hear(trial, asked["user"])
-        outcome = await answer(trial, [text])
+            await talk.hear(asked["user"])
+        outcome = await talk.answer([text])
     return orjson.dumps(_verdicts(outcome))
 
 
-def _asked(policy: Policy, line: bytes) -> dict[str, str]:
+def _asked(policy: Policy, line: bytes) -> dict[str, Any]:
     try:
         asked = orjson.loads(line)
     except orjson.JSONDecodeError:
         raise ValueError("not valid JSON") from None
-    if not isinstance(asked, dict) or not all(isinstance(value, str) for value in asked.values()):
+    if not isinstance(asked, dict) or not _texts({**asked, "settings": ""}):
         raise ValueError("a line is an object of texts")
-    if unknown := sorted(asked.keys() - _FIELDS):
-        raise ValueError(f"unknown field `{unknown[0]}`; there are role, text, lang, user")
+    if not isinstance(asked.get("settings", {}), dict) or not _texts(asked.get("settings", {})):
+        raise ValueError('`settings` is an object of texts, such as {"bedtime": "on"}')
+    if unknown := sorted(asked.keys() - _FIELDS - {"settings"}):
+        raise ValueError(f"unknown field `{unknown[0]}`; there are role, text, lang, user, settings")
     if asked.get("role") not in ("user", "assistant") or "text" not in asked:
         raise ValueError("`role` (user or assistant) and `text` are needed")
     if asked.get("lang", policy.languages[0]) not in policy.languages:
         raise ValueError(f"`lang` is one of {', '.join(policy.languages)}")
     return asked
+
+
+def _texts(object: Mapping[str, Any]) -> bool:
+    return all(isinstance(value, str) for value in object.values())
 
 
 def _verdicts(outcome: Outcome) -> dict[str, Any]:

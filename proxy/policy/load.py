@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 import yaml
 
-import rails
-from proxy.phrases import Phrases
+from proxy.faults import Fault, PolicyError, nearest
+from proxy.policy.bind import bind, frozen, settings
 from proxy.policy.check import examine
-from proxy.policy.faults import Fault, PolicyError, nearest
-from proxy.policy.marks import compose, extend, fault, place, repeats
-from proxy.policy.model import Bound, Example, Expectation, Policy
-from proxy.policy.schema import Entry, Generation, Parts, PolicyFile
+from proxy.policy.marks import compose, extend, fault, repeats
+from proxy.policy.model import Bound, Policy
+from proxy.policy.schema import Generation, Parts, PolicyFile
 from proxy.policy.typed import Sheet
-from proxy.turn import House, Options
+from proxy.turn import Options
 
 _TOP_KEY = re.compile(r"^([\w-]+)\s*:", re.MULTILINE)
 
 
-def load_folder(folder: Path) -> dict[str, Policy]:
-    """Every policy of a folder (`*.yaml`, no subfolders) by name. Raises `PolicyError` with all faults, `OSError`."""
+def load_folder(folder: Path, code: bool = False) -> dict[str, Policy]:
+    """Every policy of a folder (`*.yaml`, no subfolders) by name. code: they may bring Python of their own.
+
+    Raises `PolicyError` with all faults, `OSError`.
+    """
     policies: dict[str, Policy] = {}
     faults: list[Fault] = []
     for path in policy_files(folder):
         try:
-            policies[path.stem] = load_policy(path)
+            policies[path.stem] = load_policy(path, code)
         except PolicyError as error:
             faults += error.faults
     if faults:
@@ -53,18 +55,24 @@ def _may_be_policy(path: Path) -> bool:
     return not keys or not keys.isdisjoint(("policy", "rails"))
 
 
-def load_policy(path: Path) -> Policy:
-    """The policy of one file. Raises `PolicyError` with everything wrong with it, `OSError` where it cannot be read."""
+def load_policy(path: Path, code: bool = False) -> Policy:
+    """The policy of one file. code: it may bring Python of its own, which then runs in this process.
+
+    Raises `PolicyError` with everything wrong with it, `OSError` where it cannot be read.
+    """
     sources: list[bytes] = []
     faults: list[Fault] = []
     sheet = Sheet(_read(path, (), sources, faults), faults)
-    file, options = examine(sheet, path.stem)
+    file, options = examine(sheet, path)
     if sheet.faults or file is None:
         raise PolicyError(sheet.faults)
     typed_options = [one for one in options if one is not None]
-    bound = _bind(sheet, file, typed_options, path.parent)
-    sources += [named.read_bytes() for one in typed_options for named in _named_files(one, path.parent)]
-    return _policy(file, bound, path, _digest(sources))
+    beside = list(_beside(typed_options, path.parent))
+    bound = bind(sheet, file, typed_options, path.parent, code)
+    if beside != list(_beside(typed_options, path.parent)):  # the digest must be that of what runs
+        message = "files that this policy names changed while they were read"
+        raise PolicyError([Fault(str(path), 1, 1, message, hint="read it again")])
+    return _policy(file, bound, path, _digest([*sources, *beside]))
 
 
 def _read(path: Path, seen: tuple[str, ...], sources: list[bytes], faults: list[Fault]) -> yaml.MappingNode:
@@ -90,52 +98,6 @@ def _read(path: Path, seen: tuple[str, ...], sources: list[bytes], faults: list[
     raise PolicyError(faults)  # without its parent a policy would seem to lack everything
 
 
-def _bind(sheet: Sheet, file: PolicyFile, options: Sequence[Options], folder: Path) -> tuple[Bound, ...]:
-    """The rails, built. One that is off is left out, unless it masks what is stored."""
-    phrases = {name: Phrases(_only(file, one.words), _only(file, one.but_not)) for name, one in file.phrases.items()}
-    house = House(tuple(file.languages), phrases, folder)
-    bound: list[Bound] = []
-    for number, (entry, chosen) in enumerate(zip(file.rails, options, strict=True)):
-        if entry.mode == "off" and not getattr(rails.load(entry.rail).Rail, "masks", False):
-            continue
-        try:
-            bound.append(_bound(file, entry, chosen, house, tuple(_examples(sheet, number, entry))))
-        except ValueError as error:
-            sheet.fault(["rails", number], f"the rail `{entry.id}` cannot start: {error}")
-    if sheet.faults:
-        raise PolicyError(sheet.faults)
-    return tuple(bound)
-
-
-def _bound(file: PolicyFile, entry: Entry, options: Options, house: House, examples: tuple[Example, ...]) -> Bound:
-    kind = rails.load(entry.rail).Rail
-    mode = "shadow" if file.mode == "shadow" and entry.mode == "enforce" else entry.mode
-    key = f"{entry.id}:shadow" if mode == "shadow" else entry.id
-    return Bound(
-        id=entry.id,
-        kind=entry.rail,
-        key=key,
-        mode=mode,
-        why=entry.why,
-        rail=kind(key, options, house),
-        masks=getattr(kind, "masks", False),
-        content=kind.content,
-        shape=kind.shape,
-        examples=examples,
-    )
-
-
-def _examples(sheet: Sheet, number: int, entry: Entry) -> Iterator[Example]:
-    for expects in get_args(Expectation):
-        for position, case in enumerate(getattr(entry.tests, expects)):
-            mark = place(sheet.root, ["rails", number, "tests", expects, position])
-            where = f"{mark.name}:{mark.line + 1}"
-            if case.assistant:
-                yield Example(expects, "assistant", case.assistant, case.user, case.lang, case.becomes, where)
-            else:
-                yield Example(expects, "user", case.user, "", case.lang, case.becomes, where)
-
-
 def _policy(file: PolicyFile, bound: tuple[Bound, ...], path: Path, digest: str) -> Policy:
     child = file.audience == "child"
     return Policy(
@@ -155,28 +117,47 @@ def _policy(file: PolicyFile, bound: tuple[Bound, ...], path: Path, digest: str)
         reads_reasoning=file.reasoning == "judge" if file.reasoning else not child,
         parts=Parts(image="pass", audio="pass", file="pass") if file.mode == "shadow" else file.parts,
         model=Generation() if file.mode == "shadow" else file.model,  # a policy that only watches changes no setting
-        say=_frozen(file.say),
-        steer=_frozen(file.steer),
+        say={**frozen(file.say), **_brought(bound, "lines")},
+        steer=frozen(file.steer),
         stand_ins=file.stand_ins,
         rails=bound,
         keep=file.keep,
+        places=_brought(bound, "places"),
+        notes=tuple(dict.fromkeys(note for one in bound for note in getattr(one.rail, "notes", ()))),
+        settings=settings(bound),
     )
 
 
-def _only(file: PolicyFile, words: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """The phrases of the policy's languages: a policy may have fewer than the one it extends."""
-    return {language: phrases for language, phrases in words.items() if language in file.languages}
+def _brought(bound: Iterable[Bound], name: str) -> dict[str, Any]:
+    """The lines that rails bring, or their places: one mapping of all rails' mappings of this name."""
+    return {key: entry for one in bound for key, entry in getattr(one.rail, name, {}).items()}
 
 
-def _frozen(lines: Mapping[str, Mapping[str, list[str]]]) -> dict[str, dict[str, tuple[str, ...]]]:
-    return {key: {language: tuple(variants) for language, variants in entry.items()} for key, entry in lines.items()}
+def _beside(options: Sequence[Options], folder: Path) -> Iterator[bytes]:
+    """What is in the files and folders that options name: a change of it is a change of the policy."""
+    for one in options:
+        yield from (named.read_bytes() for named in _named_files(one, folder))
+        yield from _folders(one, folder)
 
 
 def _named_files(options: Options, folder: Path) -> Iterator[Path]:
-    """The files that text options name, beside the policy: a change of one is a change of the policy."""
-    for value in options.model_dump().values():
-        if isinstance(value, str) and Path(value).suffix and (folder / value).is_file():
-            yield folder / value
+    """The files that text options name, beside the policy."""
+    for named in options.model_dump().values():
+        if isinstance(named, str) and Path(named).suffix and (folder / named).is_file():
+            yield folder / named
+
+
+def _folders(options: Options, folder: Path) -> Iterator[bytes]:
+    """The files of the folders that options name, each behind its own name, but for caches and what is hidden."""
+    for option, info in type(options).model_fields.items():
+        named = getattr(options, option)
+        if "folder" not in info.metadata or not named:
+            continue
+        home = folder / named
+        for path in sorted(home.rglob("*")):
+            inside = path.relative_to(home)
+            if path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in inside.parts):
+                yield f"{inside.as_posix()}\0".encode() + path.read_bytes()
 
 
 def _digest(sources: Sequence[bytes]) -> str:

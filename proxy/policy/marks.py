@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from proxy.policy.faults import Fault, PolicyError
+from proxy.faults import Fault, PolicyError
 
 Loc = Sequence[str | int]  # a path into a file: keys and list positions, as pydantic names a place
 _OWN = ("policy", "version", "about", "extends")  # what each file says for itself and no file inherits

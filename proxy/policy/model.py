@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from proxy.faults import Fault
 from proxy.policy.schema import Generation, Keep, Parts
 from proxy.turn import Hold, Mode, Rail, Role
 
@@ -24,6 +25,8 @@ class Example:
     language: str  # empty: guessed
     becomes: str | None  # the text that is sent on
     where: str  # file:line
+    earlier: tuple[str, ...] = ()  # what the user said in turns before
+    settings: Mapping[str, object] = field(default_factory=dict)  # what the app has set
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,7 @@ class Bound:
     content: frozenset[Role]
     shape: frozenset[Role]
     examples: tuple[Example, ...]
+    of_session: bool = False  # its verdicts depend on what it remembers, not on the message alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class Policy:
 
     name: str
     version: int
-    digest: str  # sha256 (hex) over the policy file, its parents and the files its options name
+    digest: str  # sha256 (hex) over the policy file, its parents, and the files and folders that options name
     file: str
     about: str
     audience: Literal["child", "adult"]
@@ -62,11 +66,19 @@ class Policy:
     reads_reasoning: bool  # the model's reasoning is judged and leaves; else it is left out
     parts: Parts
     model: Generation
-    say: Mapping[str, Mapping[str, tuple[str, ...]]]
+    say: Mapping[str, Mapping[str, tuple[str, ...]]]  # the lines that rails bring are among them
     steer: Mapping[str, Mapping[str, tuple[str, ...]]]
     stand_ins: Mapping[str, Mapping[str, str]]
     rails: tuple[Bound, ...]
     keep: Keep
+    places: Mapping[str, str] = field(default_factory=dict)  # of the lines that rails bring: key -> file:line
+    notes: tuple[Fault, ...] = ()  # what its writer should know, though it is no fault
+    settings: frozenset[str] = frozenset()  # what an app may set for a request
+
+    @property
+    def of_session(self) -> bool:
+        """Whether what is found in a message depends on its session, too."""
+        return any(bound.of_session and bound.mode == "enforce" for bound in self.rails)
 
     @property
     def choices(self) -> int:

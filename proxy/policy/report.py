@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import indent
 
-from proxy.line import Finding
+from proxy.judged import Finding
 from proxy.policy.explain import Explained, Sentence, act_of
 from proxy.policy.model import Policy
 from proxy.policy.trial import Report
@@ -20,10 +21,11 @@ _DONE = {
 }
 
 
-def checked(policy: Policy) -> str:
-    """`kids-buddy@1  9 rails, 131 tests`."""
+def checked(policy: Policy) -> Iterator[str]:
+    """`kids-buddy@1  9 rails, 131 tests`, then what its writer should know."""
     tests = sum(len(bound.examples) for bound in policy.rails)
-    return f"{policy.label}  {_count(len(policy.rails), 'rail')}, {_count(tests, 'test')}"
+    yield f"{policy.label}  {_count(len(policy.rails), 'rail')}, {_count(tests, 'test')}"
+    yield from (indent(str(note), "  ") for note in policy.notes)
 
 
 def tested(report: Report) -> Iterator[str]:
@@ -42,7 +44,7 @@ def explained(policy: Policy, messages: list[Explained]) -> Iterator[str]:
     yield f"{policy.label} ({policy.digest[:12]})"
     for message in messages:
         yield ""
-        yield f"{message.role} ({message.language})"
+        yield f"{message.role} ({message.outcome.language})"
         width = min(40, max((len(repr(sentence.text)) for sentence in message.sentences), default=0))
         for number, sentence in enumerate(message.sentences, start=1):
             yield from _sentence(number, sentence, width)
@@ -72,8 +74,12 @@ def _finding(finding: Finding, text: str) -> str:
         done = f"in shadow, would have {done}"
     elif not finding.won:
         done = f"overruled, would have {done}"
-    words = ", ".join(_quoted(text[span.start : span.end]) for span in finding.verdict.spans)
-    return f"{finding.rail:{_NAME}} {done:9}  {finding.verdict.why}{f': {words}' if words else ''}".rstrip()
+    verdict = finding.verdict
+    words = ", ".join(_quoted(text[span.start : span.end]) for span in verdict.spans)
+    notes = ", ".join(verdict.steer)
+    told = f"{verdict.why}{f': {words}' if words else ''}{f' (note: {notes})' if notes else ''}"
+    wrote = f" (writes {_quoted(verdict.text)})" if verdict.text else ""
+    return f"{finding.rail:{_NAME}} {done:9}  {told}{wrote}".rstrip()
 
 
 def _summary(message: Explained) -> Iterator[str]:
@@ -83,6 +89,8 @@ def _summary(message: Explained) -> Iterator[str]:
     elif outcome.asked:
         yield f"   the model reads: {_quoted(outcome.text)}"
         yield from (f"   with the note: {_quoted(note)}" for note in outcome.steer)
+        if outcome.hold:
+            yield f"   its answer is held: {outcome.hold}"
     else:
         yield "   the house answers, the model is not asked"
 

@@ -82,6 +82,8 @@ class Case(Part):
     assistant: str = ""
     lang: str = ""  # empty: guessed
     becomes: str | None = None  # the text that is sent on
+    earlier: list[Text] = []  # what the user said in turns before
+    settings: dict[str, Text] = {}  # what the app has set
 
     @model_validator(mode="after")
     def _says_something(self) -> Case:

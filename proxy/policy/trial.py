@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from proxy.answer import Answer, Piece
-from proxy.line import Finding, Heard, Line
+from proxy.judged import Finding
+from proxy.line import Line
 from proxy.memo import Memo
 from proxy.policy.model import Bound, Example, Policy
-from proxy.turn import Act, Turn, guess_language
+from proxy.turn import Act, Heard, Hold, Turn, guess_language
 
 _RANDOM_RUNS = 3
 
@@ -26,8 +28,10 @@ class Outcome:
 
     text: str
     findings: tuple[Finding, ...]
+    language: str
     asked: bool = True  # user side: whether the model is asked at all
     steer: tuple[str, ...] = ()  # user side: the notes that the model gets
+    hold: Hold | None = None  # user side: how much of the answer is kept back, where a rail asked for more
     pieces: tuple[Piece, ...] = ()  # assistant side: as the line settled them
 
     def tripped(self) -> set[str]:
@@ -60,30 +64,56 @@ def speaks(finding: Finding) -> bool:
     return finding.verdict.act is not Act.PASS or bool(finding.verdict.steer)
 
 
-def new_turn(policy: Policy, text: str, language: str = "", user: str = "") -> Turn:
-    """A turn of its own, at time zero, so that a run can be repeated to the letter."""
-    first = policy.languages[0]
-    return Turn("trial", language or guess_language(text, policy.languages, first), user)
+class Talk:
+    """One session without a backend: its turns are a second apart, so that a run can be repeated to the letter.
 
+    settings: what the app has set, for every turn.
+    """
 
-async def hear(line: Line, text: str) -> Outcome:
-    """The user says `text`."""
-    before = len(line.findings)
-    line.turn.user = text
-    hearing = await line.hear([Heard("user", text)])
-    said = hearing.texts[0] if hearing.end is None else hearing.end
-    return Outcome(said, tuple(line.findings[before:]), hearing.end is None, hearing.steer)
+    def __init__(self, policy: Policy, settings: Mapping[str, object] = MappingProxyType({})) -> None:
+        self._settings = settings
+        self._turns = 0
+        self._history: list[Heard] = []
+        self.line = Line(policy, Turn("trial", policy.languages[0]), Memo())
 
+    def begin(self, text: str, language: str = "") -> None:
+        """The next turn, in `language` or else in that of `text`; what the rails remember goes with it."""
+        policy, last = self.line.policy, self.line.turn
+        self.line = Line(policy, replace(
+            last,
+            id=f"trial-{self._turns}",
+            language=language or guess_language(text, policy.languages, last.language),
+            now=float(self._turns),
+            memo={},
+            history=tuple(self._history),
+            settings=self._settings,
+        ), Memo())  # fmt: skip
+        self._turns += 1
 
-async def answer(line: Line, chunks: Sequence[str]) -> Outcome:
-    """The model says `chunks`."""
-    before = len(line.findings)
-    answering = Answer(line)
-    pieces: list[Piece] = []
-    for chunk in chunks:
-        pieces += await answering.feed(chunk)
-    pieces += await answering.finish()
-    return Outcome(answering.sent, tuple(line.findings[before:]), pieces=tuple(pieces))
+    async def hear(self, text: str) -> Outcome:
+        """The user says `text`."""
+        line, before = self.line, len(self.line.findings)
+        line.turn.user = text
+        hearing = await line.hear([Heard("user", text)])
+        self._history.append(Heard("user", text))
+        if hearing.end is not None:
+            self._history.append(Heard("assistant", hearing.end))
+        said = hearing.texts[0] if hearing.end is None else hearing.end
+        hold = line.hold if line.hold != line.policy.hold else None
+        findings = tuple(line.findings[before:])
+        return Outcome(said, findings, line.turn.language, hearing.end is None, hearing.steer, hold)
+
+    async def answer(self, chunks: Sequence[str]) -> Outcome:
+        """The model says `chunks`."""
+        line, before = self.line, len(self.line.findings)
+        answering = Answer(line)
+        pieces: list[Piece] = []
+        for chunk in chunks:
+            pieces += await answering.feed(chunk)
+        pieces += await answering.finish()
+        self._history.append(Heard("assistant", answering.sent))
+        findings = tuple(line.findings[before:])
+        return Outcome(answering.sent, findings, line.turn.language, pieces=tuple(pieces))
 
 
 async def run_tests(policy: Policy) -> Report:
@@ -104,9 +134,8 @@ def _enforcing(policy: Policy, bound: Bound) -> Policy:
 
 
 async def _try(policy: Policy, bound: Bound, example: Example, report: Report) -> None:
-    turn = new_turn(policy, example.text, example.language)
-    report.languages[turn.language] += 1
     outcomes = [await _outcome(policy, example, chunks) for chunks in _chunkings(example)]
+    report.languages[outcomes[0].language] += 1
     problem = _problem(bound.id, example, outcomes)
     if example.expects == "known_misses":
         if bound.id in outcomes[0].tripped():
@@ -119,13 +148,19 @@ async def _try(policy: Policy, bound: Bound, example: Example, report: Report) -
 
 
 async def _outcome(policy: Policy, example: Example, chunks: Sequence[str]) -> Outcome:
-    """One run. A user's turn beside an answer is heard first, so that the rails know what the answer follows."""
-    line = Line(policy, new_turn(policy, example.text, example.language), Memo())
-    if example.role == "user":
-        return await hear(line, example.text)
+    """One run. Earlier turns, and the user's beside an answer, are heard first, so that the rails know what it
+    follows; of their findings only what broke is told.
+    """
+    talk = Talk(policy, example.settings)
+    before: list[Finding] = []
+    for text in example.earlier:
+        talk.begin(text, example.language)
+        before += (await talk.hear(text)).findings
+    talk.begin(example.text, example.language)
     if example.user:
-        await hear(line, example.user)
-    return await answer(line, chunks)
+        before += (await talk.hear(example.user)).findings
+    last = await (talk.hear(example.text) if example.role == "user" else talk.answer(chunks))
+    return replace(last, findings=(*(one for one in before if one.broken), *last.findings))
 
 
 def _chunkings(example: Example) -> Iterator[Sequence[str]]:
@@ -161,9 +196,12 @@ def _problem(rail: str, example: Example, outcomes: Sequence[Outcome]) -> str:
 async def _house_lines(policy: Policy) -> AsyncIterator[Failure]:
     judges = {bound.id for bound in policy.rails if "assistant" in bound.content}
     for key, lines in policy.say.items():
+        name = key if key in policy.places else f"say.{key}"
         for language in policy.languages:
-            for text in lines[language]:
-                outcome = await answer(Line(policy, new_turn(policy, text, language), Memo()), [text])
+            for text in lines.get(language, ()):
+                talk = Talk(policy)
+                talk.begin(text, language)
+                outcome = await talk.answer([text])
                 for rail in sorted(outcome.tripped() & judges):
-                    message = f"trips on the house's own line `say.{key}.{language}`: {text!r}"
-                    yield Failure(policy.file, rail, message)
+                    message = f"trips on the house's own line `{name}.{language}`: {text!r}"
+                    yield Failure(policy.places.get(key, policy.file), rail, message)

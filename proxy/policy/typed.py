@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from proxy.policy.faults import Fault, listed, nearest
+from proxy.faults import Fault, listed, nearest
 from proxy.policy.marks import Loc, data, fault, place
 
 M = TypeVar("M", bound=BaseModel)

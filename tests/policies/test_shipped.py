@@ -13,7 +13,8 @@ from proxy.text import is_question
 POLICIES = Path(__file__).parents[2] / "policies"
 LANGUAGES = ("en", "it", "ko")
 KIDS_RAILS = [
-    "crisis", "stop", "hide-private", "asks-private", "risky-play", "unsafe-topic", "clamp", "repeat",
+    "crisis", "stop", "house-flows", "hide-private", "asks-private", "risky-play", "unsafe-topic", "clamp",
+    "repeat",
 ]  # fmt: skip
 NAMES = ["general", "kids-buddy", "observe"]
 

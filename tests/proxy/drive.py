@@ -3,9 +3,9 @@
 import random
 
 from proxy.answer import Answer, rebuild
-from proxy.line import Heard, Line
+from proxy.line import Line
 from proxy.memo import Memo
-from proxy.turn import Turn
+from proxy.turn import Heard, Turn
 from proxy.wire.collect import Collector
 from proxy.wire.outbox import Outbox
 from proxy.wire.skeleton import Skeleton

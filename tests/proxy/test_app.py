@@ -6,10 +6,11 @@ import logging
 
 import pytest
 from fake_upstream import VLLM, chunk, upstream
-from house import assistant, house, text_of
+from house import assistant, house, shipped, text_of
 
 from proxy.backends.scripted import ScriptedBackend
 from proxy.config import BackendEntry
+from proxy.live import Reload
 
 BUDDY = ScriptedBackend
 
@@ -110,6 +111,27 @@ async def test_an_exception_is_logged_without_its_words(caplog, monkeypatch):
         assert shape(response) == (500, "internal_error", None)
     assert "unforeseen KeyError at " in caplog.text
     assert "Zebra" not in caplog.text + response.text
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [
+        (None, None),
+        (Reload(0.5, "accepted"), {"at": "1970-01-01T00:00:00+00:00", "result": "accepted"}),
+        (
+            Reload(1_800_000_000.0, "refused", "policies/a.yaml:1:2: x"),
+            {"at": "2027-01-15T08:00:00+00:00", "result": "refused", "fault": "policies/a.yaml:1:2: x"},
+        ),
+    ],
+)
+async def test_ready_tells_the_policies_and_their_last_reload(last, told):
+    async with house(BUDDY(0), more=["general"]) as home:
+        home.services.reload = last
+        ready = await home.client.get("/readyz")
+    policies = {f"{name}@1": shipped(name).digest[:12] for name in ("kids-buddy", "general")}
+    assert (ready.status_code, ready.json()["policies"]) == (200, policies)
+    assert ready.json()["digest"] == policies["kids-buddy@1"]
+    assert ready.json().get("reload") == told
 
 
 async def test_not_ready_without_a_backend():

@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import odd
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -82,6 +83,8 @@ def test_test_passes_and_fails(folder: Path) -> None:
         (["explain", "hi", "--jsonl", "--policy", "short"], "give one of"),
         (["explain", "hi", "--policy", "short", "--lang", "ko"], "short@2 speaks en, it"),
         (["explain", "--jsonl", "--policy", "short", "--user", "x"], "it goes with a sentence"),
+        (["explain", "hi", "--policy", "short", "--set", "bedtime=on"], "no setting of this name; it has none"),
+        (["explain", "--jsonl", "--policy", "short", "--set", "a=on"], "each line has `settings` of its own"),
         (["explain", "--conversation", "no-such-file", "--policy", "short"], "no-such-file cannot be read"),
         (["serve", "--port", "99999999"], "--port"),
         (["nonsense"], "nonsense"),
@@ -132,6 +135,60 @@ def test_explain_lines_of_json(folder: Path) -> None:
     assert result.exit_code == 1
     assert second == {"error": "line 2: not valid JSON"}
     assert first == third
+
+
+@pytest.fixture
+def odder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder with a rail that brings a line, a note and settings."""
+    odd.add(monkeypatch)
+    (folder / "flows").mkdir()
+    more = f"{odd.ENTRY}    folder: flows\n    settings: [bedtime, school]\n"
+    steer = "steer:\n  quiet: {en: Calmly., it: Calma.}\nrails:"
+    (folder / "short.yaml").write_text(POLICY.replace("rails:", steer) + more, encoding="utf-8")
+    return folder
+
+
+def test_check_tells_notes_and_finds_no_fault_in_them(odder: Path) -> None:
+    result = run(odder, "check")
+    assert (result.exit_code, result.stdout) == (0, "short@2  2 rails, 2 tests\n  flows/a.co:9:1: needs a model\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ([], True),
+        (["--set", "bedtime=off"], True),
+        (["--set", "bedtime=on"], False),
+        (["--set", "bedtime"], False),
+        (["--set", "school=maths", "--set", "bedtime=yes"], False),
+    ],
+)
+def test_explain_with_what_the_app_has_set(odder: Path, given: list[str], asked: bool) -> None:
+    result = run(odder, "explain", "Hello", "--policy", "short", *given)
+    assert result.exit_code == 0
+    assert ("the model is not asked" in result.stdout) is not asked
+
+
+@pytest.mark.parametrize("verb", [["check"], ["test"], ["explain", "Hello", "--policy", "short"]])
+@pytest.mark.parametrize(
+    ("flag", "environment", "allowed"),
+    [([], {}, False), (["--code"], {}, True), ([], {"KINDRAIL_POLICY_CODE": "true"}, True)],
+)
+def test_code_of_policies_runs_only_where_it_is_allowed(
+    odder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: list[str],
+    flag: list[str],
+    environment: dict[str, str],
+    allowed: bool,
+) -> None:
+    file = odder / "short.yaml"
+    file.write_text(f"{file.read_text('utf-8')}    file: code\n", encoding="utf-8")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    result = run(odder, *verb, *flag)
+    assert result.exit_code == (0 if allowed else 1)
+    assert ("the house allows no code" in result.output) is not allowed
 
 
 # Keys

@@ -26,6 +26,7 @@ def test_the_defaults_are_safe_and_need_nothing():
     config = load_config(environment={})
     assert (config.host, config.port, config.admin_port) == ("127.0.0.1", 8080, None)
     assert (config.backend_url, config.redis_url, config.secret_file) == ("", "", None)
+    assert config.policy_code is False
     assert (config.policies, config.policy, config.data) == (SHIPPED_POLICIES, "kids-buddy", Path(".kindrail"))
     assert (SHIPPED_POLICIES / "kids-buddy.yaml").is_file()
 
@@ -59,7 +60,7 @@ def test_every_setting_may_come_from_either_source(file):
         "backend_url": "http://127.0.0.1:8000", "backend_api_key": "k", "redis_url": "redis://r", "policies": "p",
         "policy": "general", "host": "::1", "port": "1", "admin_port": "2", "data": "d", "secret_file": "s",
         "max_body": "2048", "connect_timeout": "400ms", "first_token_timeout": "2m", "between_tokens_timeout": "1.5s",
-        "keep_alive": "1h", "backend_kind": "tgi", "keys_in_store": "true",
+        "keep_alive": "1h", "backend_kind": "tgi", "keys_in_store": "true", "policy_code": "true",
     }  # fmt: skip
     assert set(settings) | {"backends", "keys"} == set(Config.model_fields)  # lists are for the file alone
     file.write_text("".join(f"{name}: {value}\n" for name, value in settings.items()))

@@ -21,7 +21,7 @@ KEY = new_key()
 
 def entry(caller=None, session=None, **more):
     return Entry(
-        "t1", caller or Caller(), shipped("general"), permits(shipped("general"), Caller()), b"", more, session
+        "t1", caller or Caller(), shipped("general"), permits(shipped("general"), Caller()), b"", more, session, {}
     )
 
 

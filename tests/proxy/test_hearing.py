@@ -57,7 +57,9 @@ async def test_half_an_emoji_leaves_a_child_heard():
 
 async def test_what_was_answered_is_not_heard_again():
     async with house(Model(SAFE)) as home:
-        assert await home.say("I want to die", assistant("Go to a grown-up."), "the bear is big") == SAFE
+        calm = await home.say("I want to die", assistant("Go to a grown-up."), "the bear is big")
+        assert calm.endswith(SAFE)  # no alarm once more: the model answers, and the house flows stay with the child
+        assert "112" not in calm
         assert await home.say("I want", assistant("Yes?"), "to die of laughter, said the bear") == SAFE
 
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.answer import Answer
-from proxy.line import Heard, Line
+from proxy.line import Line
 from proxy.memo import Memo
 from proxy.policy.model import Bound
-from proxy.turn import Act, Segment, Span, Turn, Verdict, spans_within
+from proxy.turn import Act, Heard, Segment, Span, Turn, Verdict, spans_within
 
 POLICIES = ["kids-buddy", "general", "observe"]
 

@@ -1,12 +1,12 @@
-"""Which policy serves a request: the key's, or one that the key lets its apps choose."""
+"""Which policies are in service, and which of them serves a request: the key's, or one that it lets its apps choose."""
 
 import pytest
 from house import shipped
 
 from proxy.access import Caller, Denied
-from proxy.config import SHIPPED_POLICIES, KeyEntry
+from proxy.config import SHIPPED_POLICIES, Config, ConfigFault, KeyEntry
 from proxy.keyring import hashed
-from proxy.live import Live, faults
+from proxy.live import Live, faults, in_service
 
 LIVE = Live.of(shipped("kids-buddy"), shipped("general"))
 
@@ -92,3 +92,41 @@ def test_a_folder_without_policies_is_told_of(tmp_path):
     key = KeyEntry.model_validate({"id": "tablet", "hash": hashed("k")})
     with pytest.raises(FileNotFoundError):
         list(faults(key, tmp_path))
+
+
+def keyed(*keys):
+    return [
+        KeyEntry.model_validate({"id": f"k{number}", "hash": hashed(str(number)), **one})
+        for number, one in enumerate(keys)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({}, ["b"]),
+        ({"policy": "a"}, ["a"]),
+        ({"keys": keyed({"policy": "c"})}, ["b", "c"]),
+        ({"keys": keyed({"policies": ["[ac]"]}, {"policy": "a"})}, ["b", "a", "c"]),
+        ({"keys": keyed({"policies": ["*"]})}, ["b", "a", "c"]),
+        ({"keys": keyed({})}, ["b"]),
+        ({"keys_in_store": True}, ["b", "a", "c"]),
+    ],
+)
+def test_what_is_in_service(tmp_path, settings, names):
+    """The general one first, then what keys may bring; keys in Redis may bring any. Other YAML is none."""
+    for name in "cab":
+        (tmp_path / f"{name}.yaml").write_text("policy: x\n")
+    (tmp_path / "recognizers.yaml").write_text("names: {}\n")
+    config = Config(**{"policies": tmp_path, "policy": "b", **settings})
+    assert in_service(config) == [tmp_path / f"{name}.yaml" for name in names]
+
+
+def test_policies_that_are_missing_are_all_told(tmp_path):
+    (tmp_path / "a.yaml").write_text("policy: a\n")
+    config = Config(policies=tmp_path, policy="b", keys=keyed({"policy": "a"}, {"policy": "c", "policies": ["d*"]}))
+    with pytest.raises(ConfigFault) as fault:
+        in_service(config)
+    first, *others = str(fault.value).splitlines()
+    assert first == f"policy: there is no 'b' in {tmp_path}; there are: a"
+    assert [line.partition(":")[0] for line in others] == ["keys[1].policy", "keys[1].policies[0]"]

@@ -2,17 +2,18 @@
 
 import pytest
 
-from proxy.memo import Memo
+from proxy.memo import Found, Memo
 from proxy.turn import Span
 
-TOM = (Span(0, 3, "PERSON"),)
+TOM = Found((Span(0, 3, "PERSON"),))
+NOTHING = Found()
 
 
 def test_what_was_put_is_found_also_nothing():
     memo = Memo()
     memo.put(b"a", TOM)
-    memo.put(b"b", ())
-    assert (memo.get(b"a"), memo.get(b"b"), memo.get(b"c")) == (TOM, (), None)
+    memo.put(b"b", NOTHING)
+    assert (memo.get(b"a"), memo.get(b"b"), memo.get(b"c")) == (TOM, NOTHING, None)
 
 
 def test_the_least_recently_used_goes_first():
@@ -26,10 +27,10 @@ def test_the_least_recently_used_goes_first():
 
 def test_the_same_again_takes_no_more_room():
     memo = Memo(size=2)
-    memo.put(b"a", ())
+    memo.put(b"a", NOTHING)
     memo.put(b"b", TOM)
-    memo.put(b"b", ())
-    assert (memo.get(b"a"), memo.get(b"b")) == ((), ())
+    memo.put(b"b", NOTHING)
+    assert (memo.get(b"a"), memo.get(b"b")) == (NOTHING, NOTHING)
 
 
 @pytest.mark.parametrize(

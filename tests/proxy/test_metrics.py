@@ -4,7 +4,7 @@ from house import assistant, house
 from prometheus_client.parser import text_string_to_metric_families as families
 
 from proxy.backends.scripted import ScriptedBackend
-from proxy.line import Finding
+from proxy.judged import Finding
 from proxy.metrics import Metrics
 from proxy.turn import Act, Span, Verdict
 
@@ -13,6 +13,7 @@ LABELS = {
     "kindrail_turns_running": set(),
     "kindrail_sessions": {"found"},
     "kindrail_refused_requests": {"status"},
+    "kindrail_policy_reloads": {"result"},
     "kindrail_first_byte_seconds": {"le"},
     "kindrail_rails_seconds": {"le"},
     "kindrail_verdicts": {"policy", "rail", "mode", "act"},
@@ -48,6 +49,7 @@ def test_every_label_set():
     metrics.turns.labels("p@1", "answered").inc()
     metrics.sessions.labels("new").inc()
     metrics.refused.labels("400").inc()
+    metrics.reloads.labels("refused").inc()
     metrics.count("p@1", [finding(broken="late")])
     assert labels(metrics.page().decode()) == LABELS
 

@@ -10,8 +10,8 @@ from model import SAFE, Model
 from proxy.access import Caller
 from proxy.call import Call
 from proxy.config import Config, Limits
+from proxy.judged import Finding
 from proxy.limits import Limited
-from proxy.line import Finding
 from proxy.live import Live
 from proxy.record import Outcome, Record
 from proxy.services import open_services

@@ -20,6 +20,7 @@ import pytest
 from house import text_of
 from redis import Redis
 from servers import free_port
+from small import SMALL, gone
 from typer.testing import CliRunner
 
 from proxy.backends.scripted import ScriptedBackend
@@ -33,16 +34,6 @@ ENVIRONMENT = {
     for name, value in os.environ.items()
     if not name.startswith("KINDRAIL_") and not name.lower().endswith("_proxy")
 }
-SMALL = """\
-policy: small
-version: 1
-about: Short answers.
-audience: adult
-languages: [en]
-say: {sorry: {en: Sorry.}, fallback: {en: "Yes."}}
-rails:
-  - {id: clamp, rail: clamp, why: Short answers., sentences: 2, tests: {passes: [{assistant: "One."}]}}
-"""
 
 
 @pytest.fixture
@@ -67,18 +58,6 @@ def serving(data, settings):
             yield process, re.search(r"Kindrail on (\S+)", banner)[1], banner
         finally:
             process.kill()
-
-
-def gone(pid):
-    """Whether the process ends within ten seconds; one that waits to be reaped by its parent has ended."""
-    for _ in range(500):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except FileNotFoundError:
-            return True
-        time.sleep(0.02)
-    return False
 
 
 # -- what is printed can be tried --------------------------------------------------------------------------------------
@@ -147,6 +126,36 @@ def test_with_an_admin_port_the_metrics_are_there_alone(data, small):
             assert client.get(f"{url}/readyz").json() == client.get(f"{admin}/readyz").json()
             assert client.post(f"{admin}/v1/chat/completions", json={}).status_code == 404
             assert client.get(f"{admin}/v1/models").status_code == 404
+
+
+# -- policies that change ----------------------------------------------------------------------------------------------
+
+
+def ready(url, until):
+    """What `/readyz` tells, once it tells that; within a minute."""
+    for _ in range(600):
+        told = httpx.get(f"{url}/readyz", trust_env=False).json()
+        if until(told):
+            return told
+        time.sleep(0.1)
+    raise AssertionError(told)
+
+
+def test_a_policy_that_changes_is_served_once_it_is_proved(data, small):
+    path = Path(small["KINDRAIL_POLICIES"]) / "small.yaml"
+    with serving(data, small) as (process, url, _):
+        assert "reload" not in ready(url, lambda told: True)
+        process.send_signal(signal.SIGHUP)
+        assert ready(url, lambda told: "reload" in told)["reload"]["result"] == "accepted"
+        path.write_text(SMALL.replace("version: 1", "version: 2").replace("sentences", "sentnces"))
+        told = ready(url, lambda told: told["reload"]["result"] == "refused")
+        assert (told["status"], told["policy"]) == ("ready", "small@1")
+        assert re.match(r"[^/]+/small\.yaml:8:\d+: ", told["reload"]["fault"])
+        path.write_text(SMALL.replace("version: 1", "version: 2"))
+        assert ready(url, lambda told: told["policy"] == "small@2")["reload"]["result"] == "accepted"
+        body = {"model": "buddy", "messages": [{"role": "user", "content": "Hello"}]}
+        answer = httpx.post(f"{url}/v1/chat/completions", json=body, trust_env=False)
+        assert (answer.status_code, answer.headers["x-kindrail-policy"]) == (200, "small@2")
 
 
 # -- the end -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What a rail's tests need: a house made of word lists, and a small line that merges what a rail remembers."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,34 @@ def answer(judge: Callable[..., Awaitable[Verdict]]) -> Callable[..., Awaitable[
         return sent, acts
 
     return feed
+
+
+SECRETS = {"en": ["her secret"], "it": ["il suo segreto"], "ko": ["비밀"]}
+LINES = {"good_bye": {"en": ("Bye!",), "it": ("Ciao!",), "ko": ("안녕!",)}, "fallback": {"en": ("I listen.",)}}
+
+
+@pytest.fixture
+def colang(house: Callable[..., House], tmp_path: Path) -> Callable[..., Any]:
+    """`colang(text, input=[...])`: a rail over these flows, in a policy with a list, two lines and a note."""
+    from rails.colang import Rail, RailOptions  # NeMo takes a second, and most tests here need none
+
+    def build(flows: str, key: str = "house-flows", rails: Mapping[str, Any] | None = None, **options: Any) -> Rail:
+        folder = tmp_path / "flows"
+        folder.mkdir(exist_ok=True)
+        (folder / "house.co").write_text(flows, "utf-8")
+        notes = frozenset({"calm"})
+        built = replace(house(secrets=SECRETS), folder=tmp_path, lines=LINES, notes=notes, rails=rails or {})
+        return Rail(key, RailOptions(folder="flows", **{"input": [], "output": [], **options}), built)
+
+    return build
+
+
+@pytest.fixture
+def of(colang: Callable[..., Any]) -> Callable[..., Any]:
+    """`of("stop")`: a rail of one input flow `x` with these lines."""
+
+    def build(*body: str, on: str = "input", **options: Any) -> Any:
+        lines = ["define subflow x", *(f"  {line}" for line in body)]
+        return colang("\n".join(lines) + "\n", **{on: ["x"], **options})
+
+    return build

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.turn import Act, Span
+from proxy.turn import Act, Segment, Span, Turn
 from rails.crisis import Rail, RailOptions
 
 LISTS = {
@@ -37,6 +37,18 @@ async def test_cases(rail, judge, text, act):
     assert verdict.act is act
     assert verdict.flags == (frozenset({"review", "alert"}) if act is Act.END else frozenset())
     assert verdict.say == ("care" if act is Act.END else "")
+    assert verdict.remember == ({"at": 0.0} if act is Act.END else {})
+
+
+async def test_it_remembers_when_it_was(rail):
+    turn = Turn("t", "en", now=1700000000.0)
+    verdict = await rail.check(Segment("user", "I want to hurt myself", turn, last=True))
+    assert verdict.remember == {"at": 1700000000.0}
+
+
+def test_a_rail_that_broke_remembers_no_moment(rail):
+    assert rail.when_broken.act is Act.END
+    assert not rail.when_broken.remember
 
 
 async def test_the_verdict_shows_where_but_not_what(rail, judge):

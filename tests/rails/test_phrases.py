@@ -49,13 +49,13 @@ async def test_without_a_line_the_sentence_is_left_out(make, judge):
 
 async def test_the_house_answers_the_user(make, judge):
     verdict = await judge(make(user_says="fire", user_say="safe"), "can I light a match?", role="user")
-    assert (verdict.act, verdict.say, verdict.steer) == (Act.END, "safe", "")
+    assert (verdict.act, verdict.say, verdict.steer) == (Act.END, "safe", ())
     assert verdict.spans == (Span(6, 19, "FIRE"),)
 
 
 async def test_the_model_gets_a_note(make, judge):
     verdict = await judge(make(user_says="fire", user_steer="mind"), "posso? accendi un fiammifero!", role="user")
-    assert (verdict.act, verdict.say, verdict.steer) == (Act.PASS, "", "mind")
+    assert (verdict.act, verdict.say, verdict.steer) == (Act.PASS, "", ("mind",))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import rails
 from proxy.turn import Options
 
-OURS = ("clamp", "crisis", "phrases", "repeat", "stop")
+OURS = ("clamp", "colang", "crisis", "phrases", "pii", "repeat", "stop")
 
 
 def test_every_file_is_a_rail() -> None:
@@ -35,7 +35,11 @@ def test_every_option_is_described(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "remedy"),
-    [("clmap", "did you mean `clamp`?"), ("weather", "there are: clamp, crisis, "), ("__init__", "there are: ")],
+    [
+        ("clmap", "did you mean `clamp`?"),
+        ("weather", "there are: clamp, colang, crisis, "),
+        ("__init__", "there are: "),
+    ],
 )
 def test_an_unknown_name_gets_a_remedy(name: str, remedy: str) -> None:
     with pytest.raises(rails.UnknownRail) as caught:

@@ -110,21 +110,23 @@ async def test_the_span_is_the_phrase(rail, judge):
 async def test_while_quiet(rail, judge, quiet_turn, text, now, act, steer, memory):
     at = quiet_turn(now)
     verdict = await judge(rail, text, role="user", turn=at)
-    assert (verdict.act, verdict.steer) == (act, steer)
+    assert (verdict.act, "".join(verdict.steer)) == (act, steer)
     assert at.recall("stop") == memory
 
 
 async def test_a_second_message_of_the_turn_changes_nothing(rail, judge, turn):
     at = turn(now=1000.0)
     assert (await judge(rail, "good night", role="user", turn=at)).act is Act.END
-    assert (await judge(rail, "mmm", role="user", turn=at)).remember == {}
-    assert (await judge(rail, "no, go on", role="user", turn=at)).remember == {"quiet": False}
+    second = await judge(rail, "mmm", role="user", turn=at)
+    assert (second.remember, second.resumes) == ({"since": 1000.0}, False)
+    third = await judge(rail, "no, go on", role="user", turn=at)
+    assert (third.remember, third.resumes) == ({"quiet": False}, True)
 
 
 async def test_each_message_keeps_it_quiet(rail, judge, quiet_turn):
     at = quiet_turn()
     for at.now in (1700.0, 3400.0, 5100.0):
-        assert (await judge(rail, "mmm", role="user", turn=at)).steer == "quiet"
+        assert (await judge(rail, "mmm", role="user", turn=at)).steer == ("quiet",)
 
 
 @pytest.mark.parametrize(
@@ -162,8 +164,8 @@ async def test_an_answer_after_the_quiet_time_passes(rail, answer, quiet_turn):
 
 async def test_options_count(house, judge, answer, quiet_turn):
     rail = Rail("stop", RailOptions(**OPTIONS, quiet_for="10s", quiet_sentences="1"), house(**LISTS))
-    assert (await judge(rail, "mmm", role="user", turn=quiet_turn(9.0))).steer == "quiet"
-    assert (await judge(rail, "mmm", role="user", turn=quiet_turn(10.0))).steer == ""
+    assert (await judge(rail, "mmm", role="user", turn=quiet_turn(9.0))).steer == ("quiet",)
+    assert (await judge(rail, "mmm", role="user", turn=quiet_turn(10.0))).steer == ()
     assert await answer(rail, quiet_turn(), ["One. ", "Two."]) == ("One.", ["pass", "end"])
 
 

@@ -91,12 +91,12 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes the tiny policy with `old` replaced by `new`, and returns its path."""
+    """Writes the tiny policy with `old` replaced by `new` and `more` behind it, and returns its path."""
 
-    def written(old: str = "", new: str = "", *, name: str = "tiny", text: str = TINY) -> Path:
+    def written(old: str = "", new: str = "", *, name: str = "tiny", text: str = TINY, more: str = "") -> Path:
         assert old in text
         path = tmp_path / f"{name}.yaml"
-        path.write_text(text.replace(old, new, 1) if old else text, encoding="utf-8")
+        path.write_text((text.replace(old, new, 1) if old else text) + more, encoding="utf-8")
         return path
 
     return written

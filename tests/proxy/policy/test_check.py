@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import odd
 import pytest
 
 from proxy.policy import Fault, PolicyError, load_policy
@@ -89,6 +90,43 @@ def test_fault_is_shown_at_its_place(
     matching = [fault for fault in found if message in fault.message and f"{fault.line}:{fault.column}" == place]
     assert matching, "\n".join(map(str, found))
     assert hint in matching[0].hint
+
+
+# (an option or a test of the odd rail, line:column of the fault, its message, its hint)
+ODD_FAULTS = [
+    ("folder: flwos", "78:13", "no folder `flwos` beside the policy", "did you mean `flows`?"),
+    ("folder: flows/inner", "78:13", "no folder `flows/inner` beside the policy", ""),
+    ("folder: tiny.yaml", "78:13", "no folder `tiny.yaml` beside the policy", ""),
+    ("folder: ..", "78:13", "`..` is no folder beside the policy", "name one that stands beside the policy"),
+    ("folder: flows/../..", "78:13", "`flows/../..` is no folder beside the policy", ""),
+    ("folder: .", "78:13", "`.` is no folder beside the policy", ""),
+    ('folder: ""', "78:13", "`` is no folder beside the policy", ""),
+    ('folder: "a\\0b"', "78:13", "no folder `a\0b` beside the policy", ""),
+    ("folder: {outside}", "78:13", "is no folder beside the policy", ""),
+    ("folder: linked", "78:13", "`linked` is no folder beside the policy", ""),
+    ("tests: {{trips: [{{user: a, settings: {{bedtiem: on}}}}]}}", "78:42", "no rail of this policy has a setting `bedtiem`", "did you mean `bedtime`?"),
+    ("tests: {{passes: [{{user: a}}, {{user: b, settings: {{x: on}}}}]}}", "78:54", "has a setting `x`", "it has bedtime and school"),
+    ("tests: {{passes: [{{user: a, settings: on}}]}}", "78:42", "`tests.passes.settings` must be a mapping", ""),
+    ("tests: {{passes: [{{user: a, settings: {{bedtime: }}}}]}}", "78:51", "`tests.passes.settings.bedtime` must not be empty", ""),
+    ("tests: {{passes: [{{user: a, earlier: hi}}]}}", "78:41", "`tests.passes.earlier` must be a list", ""),
+    ("tests: {{passes: [{{earlier: [hi]}}]}}", "78:22", "a test needs a `user` or an `assistant` text", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("option", "place", "message", "hint"), ODD_FAULTS)
+def test_faults_of_folders_and_settings(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory,
+    option: str, place: str, message: str, hint: str,
+) -> None:  # fmt: skip
+    odd.add(monkeypatch)
+    outside = tmp_path_factory.mktemp("outside")
+    path = write(more=f"{odd.ENTRY}    {option.format(outside=outside)}\n    settings: [bedtime, school]\n")
+    (path.parent / "flows").mkdir()
+    (path.parent / "linked").symlink_to(outside)
+    (fault,) = _faults(path)
+    assert f"{fault.line}:{fault.column}" == place
+    assert message in fault.message
+    assert hint in fault.hint
 
 
 def test_every_fault_is_reported_at_once_in_the_order_of_the_file(write: Callable[..., Path]) -> None:

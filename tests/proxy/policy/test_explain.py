@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import odd
 import orjson
 import pytest
 
-from proxy.policy import Policy
+from proxy.policy import Policy, load_policy
 from proxy.policy.explain import as_json, conversation, explain
 from proxy.policy.report import explained
 
@@ -22,7 +25,7 @@ async def test_an_answer_sentence_by_sentence(tiny: Policy) -> None:
         ("Tre.", None, []),
     ]
     assert answer.outcome.text == "Ciao! Non me lo devi dire. Uno."
-    assert answer.language == "it"
+    assert answer.outcome.language == "it"
 
 
 async def test_a_conversation_remembers(tiny: Policy) -> None:
@@ -100,7 +103,10 @@ async def test_a_line_of_json(tiny: Policy, asked: dict[str, str], answer: dict[
         (b'{"role":"user","text":1}', "a line is an object of texts"),
         (b'{"role":"tool","text":"x"}', "`role` (user or assistant) and `text` are needed"),
         (b'{"role":"user"}', "`role` (user or assistant) and `text` are needed"),
-        (b'{"role":"user","text":"x","language":"en"}', "unknown field `language`"),
+        (b'{"role":"user","text":"x","language":"en"}', "unknown field `language`; there are role, text, lang, user"),
+        (b'{"role":"user","text":"x","settings":"on"}', '`settings` is an object of texts, such as {"bedtime": "on"}'),
+        (b'{"role":"user","text":"x","settings":{"bedtime":true}}', "`settings` is an object of texts"),
+        (b'{"role":"user","text":"x","settings":{"bedtime":"on"}}', "the policy has no setting of this name"),
         (b'{"role":"user","text":"x","lang":"fr"}', "`lang` is one of en, it, ko"),
     ],
 )
@@ -108,3 +114,57 @@ async def test_a_line_that_is_no_question(tiny: Policy, line: bytes, message: st
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared below, as it is
         await as_json(tiny, line)
     assert message in str(caught.value)
+
+
+@pytest.fixture
+def strange(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Policy:
+    """The tiny policy with the odd rail."""
+    odd.add(monkeypatch)
+    (tmp_path / "flows").mkdir()
+    return load_policy(write(more=odd.ENTRY + "    folder: flows\n    settings: [bedtime]\n"))
+
+
+@pytest.mark.parametrize(("settings", "act"), [({}, "pass"), ({"bedtime": "off"}, "pass"), ({"bedtime": "on"}, "end")])
+async def test_a_line_of_json_with_settings(strange: Policy, settings: dict[str, str], act: str) -> None:
+    got = orjson.loads(await as_json(strange, orjson.dumps({"role": "user", "text": "hello", "settings": settings})))
+    assert got["act"] == act
+
+
+async def test_what_a_rail_notes_holds_and_writes(strange: Policy) -> None:
+    said = [("user", "softly, please"), ("assistant", "One. Two."), ("user", "go backwards")]
+    messages = await explain(strange, said)
+    assert list(explained(strange, messages))[2:] == [
+        "user (en)",
+        ' 1 "softly, please"  odd            noted      it asks for calm (note: quiet)',
+        '   the model reads: "softly, please"',
+        '   with the note: "Stay calm."',
+        "   its answer is held: message",
+        "",
+        "assistant (en)",
+        ' 1 "One. Two."  nothing to say',  # one piece, as it was judged
+        '   sent: "One. Two."',
+        "",
+        "user (en)",
+        ' 1 "go backwards"  odd            replaced   turned round (writes "sdrawkcab og")',
+        '                -> "sdrawkcab og"',
+        '   the model reads: "sdrawkcab og"',
+    ]
+
+
+async def test_an_answer_that_is_held_is_shown_as_it_was_judged(strange: Policy) -> None:
+    talk = conversation(["user: softly, please", "assistant: Hi. What's your name? Three."])
+    _, held = await explain(strange, talk)
+    assert [(one.text, one.sent) for one in held.sentences] == [
+        ("Hi. What's your name? Three.", "You need not tell me.")
+    ]
+    _, free = await explain(strange, [("user", "hello"), talk[1]])
+    assert [one.text for one in free.sentences] == ["Hi. ", "What's your name? ", "Three."]
+
+
+async def test_turns_are_a_second_apart_and_have_a_history(strange: Policy) -> None:
+    talk = conversation(["user: hello", "assistant: One.", "user: and", "user: now"])
+    *_, last = await explain(strange, talk, settings={})
+    assert last.outcome.text == "Hush now."
+    assert last.outcome.findings[0].verdict.why == "turns at [0.0, 1.0, 2.0], 3 messages before"
+    (first,) = await explain(strange, [("user", "hello")], settings={"bedtime": True})
+    assert first.outcome.text == "Hush now."

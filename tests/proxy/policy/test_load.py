@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import ClassVar
+from typing import Any
 
+import odd
 import pytest
 
-import rails
 from proxy.policy import Policy, PolicyError, load_folder, load_policy
-from proxy.turn import Hold, House, Options, Role, Segment, Verdict
 
 Write = Callable[..., Path]
 
@@ -128,7 +126,7 @@ def test_a_circle_of_two(write: Write) -> None:
 def test_the_digest_covers_the_file_its_parents_and_the_files_it_names(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _add_rail(monkeypatch)
+    odd.add(monkeypatch)
     names = tmp_path / "names.yaml"
     names.write_text("names: [a]")
     parent = write(
@@ -144,18 +142,77 @@ def test_the_digest_covers_the_file_its_parents_and_the_files_it_names(
     assert all(len(digest) == 64 for digest in digests)
 
 
-def test_a_rail_that_cannot_start_is_a_fault_at_its_entry(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    _add_rail(monkeypatch)
-    path = write("rail: clamp\n    why: Short answers.\n    sentences: 3", "rail: odd\n    why: x\n    file: broken")
-    with pytest.raises(PolicyError, match=r"tiny\.yaml:66:5: the rail `clamp` cannot start: broken is no list"):
+@pytest.mark.parametrize(
+    ("file", "faults"),
+    [
+        ("broken", [r"tiny.yaml:66:5: the rail `clamp` cannot start: broken is no list"]),
+        ("faulty", ["flows/a.co:3:1: no such action", "flows/b.co:4:1: no such line"]),
+        ("unsettled", ["flows/a.co:5:1: no rail `pii`"]),
+    ],
+)
+def test_what_a_rail_has_against_its_policy(
+    write: Write, monkeypatch: pytest.MonkeyPatch, file: str, faults: list[str]
+) -> None:
+    odd.add(monkeypatch)
+    path = write("rail: clamp\n    why: Short answers.\n    sentences: 3", f"rail: odd\n    why: x\n    file: {file}")
+    with pytest.raises(PolicyError) as caught:
         load_policy(path)
+    told = [str(fault) for fault in caught.value.faults]
+    assert len(told) == len(faults)
+    assert all(fault in one for fault, one in zip(faults, told, strict=True))
+
+
+def test_faults_of_several_rails_are_told_at_once(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd.add(monkeypatch)
+    first = odd.ENTRY.replace("id: odd", "id: one") + "    file: faulty\n"
+    path = write(more=first + odd.ENTRY + "    file: broken\n")
+    with pytest.raises(PolicyError) as caught:
+        load_policy(path)
+    assert len(caught.value.faults) == 3
+
+
+@pytest.mark.parametrize("code", [False, True])
+def test_a_rail_knows_its_house(write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, code: bool) -> None:
+    odd.add(monkeypatch)
+    path = write("mode: enforce", "mode: shadow", more=odd.ENTRY)
+    policy = load_policy(path, code)
+    rail: Any = policy.rails[-1].rail
+    assert rail.house.code is code
+    assert rail.house.folder == tmp_path
+    assert rail.house.lines["bye"]["it"] == ("Va bene, ciao!",)
+    assert rail.house.notes == {"quiet"}
+    assert list(rail.house.rails) == ["crisis", "stop", "clamp", "odd"]  # not the one in shadow
+    assert rail.house.rails["stop"] is policy.rails[1].rail
+    assert rail.settled == 4  # all were there by then
+    assert load_folder(tmp_path, code)["tiny"].rails[-1].rail.house.code is code
+
+
+def test_a_policy_has_what_its_rails_bring(write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    odd.add(monkeypatch)
+    plain = load_policy(write())
+    assert (plain.of_session, plain.settings, plain.notes, plain.places) == (False, frozenset(), (), {})
+    (tmp_path / "flows").mkdir()
+    first = odd.ENTRY.replace("id: odd", "id: first") + "    settings: [bedtime]\n"
+    policy = load_policy(write(more=first + odd.ENTRY + "    folder: flows\n    settings: [bedtime, school]\n"))
+    assert policy.line("odd/hush", "ko") == "쉿."
+    assert policy.line("sorry", "ko") == "음."
+    assert policy.places == {"odd/hush": "flows/a.co:7"}
+    assert policy.settings == {"bedtime", "school"}
+    assert [str(note) for note in policy.notes] == ["flows/a.co:9:1: needs a model"]
+    assert [bound.of_session for bound in policy.rails] == [False] * 4 + [True] * 2
+    assert policy.of_session
+
+
+def test_a_rail_in_shadow_makes_no_memory_the_session_s_own(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd.add(monkeypatch)
+    assert not load_policy(write(more=odd.ENTRY + "    mode: shadow\n")).of_session
 
 
 @pytest.mark.parametrize(("word", "fine"), [("true", True), ("false", True), ("on", False), ("1", False), ("", False)])
 def test_a_switch_is_true_or_false_and_nothing_else(
     write: Write, monkeypatch: pytest.MonkeyPatch, word: str, fine: bool
 ) -> None:
-    _add_rail(monkeypatch)
+    odd.add(monkeypatch)
     path = write("rail: clamp\n    why: Short answers.\n    sentences: 3", f"rail: odd\n    why: x\n    switch: {word}")
     if fine:
         assert load_policy(path)
@@ -165,10 +222,49 @@ def test_a_switch_is_true_or_false_and_nothing_else(
 
 
 def test_a_rail_that_masks_is_bound_even_when_it_is_off(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    _add_rail(monkeypatch)
+    odd.add(monkeypatch)
     changed = "rail: odd\n    mode: off\n    why: x"
     policy = load_policy(write("rail: clamp\n    why: Short answers.\n    sentences: 3", changed))
     assert (policy.rails[3].id, policy.rails[3].mode, policy.rails[3].masks) == ("clamp", "off", True)
+
+
+def test_the_digest_covers_the_folders_that_options_name(
+    write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    odd.add(monkeypatch)
+    inner = tmp_path / "flows/inner"
+    inner.mkdir(parents=True)
+    path = write(more=odd.ENTRY + "    folder: flows\n")
+    digests = [load_policy(path).digest]
+    for change in (
+        lambda: (inner / "b.co").write_text("b"),
+        lambda: (inner / "b.co").write_text("c"),
+        lambda: (inner / "b.co").rename(inner / "c.co"),
+        lambda: (tmp_path / "flows/a.py").write_text("a"),
+        lambda: (inner / "c.co").unlink(),
+    ):
+        change()
+        digests.append(load_policy(path).digest)
+    assert len(set(digests)) == 6
+    for hidden in ("flows/.swp", "flows/inner/__pycache__/a.pyc", "flows/.git/a", "beside.co"):
+        (tmp_path / hidden).parent.mkdir(exist_ok=True)
+        (tmp_path / hidden).write_text("x")
+    assert load_policy(path).digest == digests[-1]
+    path = write(more=odd.ENTRY)  # which names none
+    digest = load_policy(path).digest
+    (tmp_path / "beside.co").write_text("y")
+    assert load_policy(path).digest == digest
+
+
+def test_files_that_change_while_they_are_read_are_no_version(
+    write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    odd.add(monkeypatch)
+    (tmp_path / "flows").mkdir()
+    path = write(more=odd.ENTRY + "    folder: flows\n    file: late\n")
+    with pytest.raises(PolicyError, match="changed while they were read"):
+        load_policy(path)
+    assert load_policy(path)  # now it stays as it is
 
 
 def test_a_folder_gives_its_policies_by_name_and_leaves_other_lists_alone(write: Write, tmp_path: Path) -> None:
@@ -190,30 +286,3 @@ def test_a_folder_reports_the_faults_of_all_its_policies(write: Write, tmp_path:
 def test_a_folder_without_policies(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no policy"):
         load_folder(tmp_path)
-
-
-class _OddOptions(Options):
-    file: str = ""
-    switch: bool = False
-
-
-class _Odd:
-    content: ClassVar[frozenset[Role]] = frozenset({"user"})
-    shape: ClassVar[frozenset[Role]] = frozenset()
-    needs: ClassVar[Hold] = "clause"
-    masks: ClassVar[bool] = True
-
-    def __init__(self, key: str, options: _OddOptions, house: House) -> None:
-        if options.file == "broken":
-            raise ValueError("broken is no list")
-
-    async def check(self, segment: Segment) -> Verdict:
-        return Verdict()
-
-
-def _add_rail(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rail `odd` beside the real ones."""
-    load, names = rails.load, rails.names()
-    odd = SimpleNamespace(Rail=_Odd, RailOptions=_OddOptions)
-    monkeypatch.setattr(rails, "names", lambda: (*names, "odd"))
-    monkeypatch.setattr(rails, "load", lambda name: odd if name == "odd" else load(name))

@@ -26,6 +26,9 @@ def test_every_option_of_every_rail_is_described() -> None:
         "| `say` | a line under `say` | needed |",
         "| `user_says` | a list under `phrases` | none |",
         "| `quiet_for` | a length of time (`400ms`, `30s`, `15m`, `24h`, `90d`) | `30m` |",
+        "| `folder` | a folder beside the policy | needed |",
+        "| `input` | a list of texts | none |",
+        "| `values` | a mapping | none |",
         "| `user` | `true` or `false` | `true` |",
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import odd
 import pytest
 
 from proxy.policy import Policy, load_policy
@@ -84,3 +85,55 @@ async def test_a_rail_that_breaks_is_a_failure(tiny: Policy, monkeypatch: pytest
     monkeypatch.setattr(clamp.Rail, "check", check)
     report = await run_tests(tiny)
     assert "`clamp` broke (RuntimeError): 'One. Two.'" in [failure.message for failure in report.failures]
+
+
+# (a test of the odd rail, how it fails; empty: it passes)
+ODD = [
+    ('trips: [{user: c, earlier: [a, b], becomes: "Hush now."}]', ""),
+    ('trips: [{user: c, earlier: [a], becomes: "c"}]', "does not trip: 'c'"),
+    ("passes: [{user: c, earlier: [a]}]", ""),
+    ("passes: [{user: c, earlier: [a, b]}]", "does not pass: 'c' (turns at [0.0, 1.0, 2.0], 2 messages before)"),
+    # the house's own answer is a message, too
+    ("passes: [{user: c, earlier: [stop!, b]}]", "does not pass: 'c' (turns at [0.0, 1.0, 2.0], 3 messages before)"),
+    ("passes: [{assistant: Fine., user: c, earlier: [a, b]}]", ""),  # what was heard before it is no part of it
+    ("trips: [{user: c, settings: {bedtime: on}}]", ""),
+    ("passes: [{user: c, settings: {bedtime: off}}]", ""),
+    ("passes: [{user: c, settings: {bedtime: late}}]", ""),
+    ("trips: [{user: c, earlier: [a], settings: {bedtime: yes}, lang: it, becomes: Piano.}]", ""),
+    ("trips: [{user: say it softly}]", ""),
+    ("trips: [{user: go backwards, becomes: sdrawkcab og}]", ""),
+    ("passes: [{user: c, earlier: [it breaks]}]", "`odd` broke (RuntimeError): 'c'"),
+    ("passes: [{assistant: Fine., user: it breaks}]", "`odd` broke (RuntimeError): 'Fine.'"),
+]
+
+
+@pytest.mark.parametrize(("case", "message"), ODD)
+async def test_earlier_turns_and_settings(
+    write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, case: str, message: str
+) -> None:
+    odd.add(monkeypatch)
+    (tmp_path / "flows").mkdir()
+    options = "    folder: flows\n    settings: [bedtime]\n"
+    report = await run_tests(load_policy(write(more=f"{odd.ENTRY}{options}    tests: {{{case}}}\n")))
+    assert [failure.message.partition(" (only")[0] for failure in report.failures] == [message][: bool(message)]
+
+
+async def test_languages_of_tests_with_earlier_turns(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text that tells no language is in the session's, as it is when the house serves."""
+    odd.add(monkeypatch)
+    case = "    tests: {passes: [{user: hm, earlier: [ciao come stai]}]}\n"
+    before = (await run_tests(load_policy(write(more=odd.ENTRY)))).languages
+    after = (await run_tests(load_policy(write(more=odd.ENTRY + case)))).languages
+    assert after - before == {"it": 1}
+
+
+@pytest.mark.parametrize("mode", ["enforce", "shadow"])
+async def test_a_line_that_a_rail_brings_may_not_trip_its_policy(
+    write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str
+) -> None:
+    odd.add(monkeypatch)
+    (tmp_path / "flows").mkdir()
+    options = f'    folder: flows\n    mode: {mode}\n    hush: "Hush. What\'s your name?"\n'
+    (failure,) = (await run_tests(load_policy(write(more=odd.ENTRY + options)))).failures
+    assert (failure.where, failure.rail) == ("flows/a.co:7", "asks-private")
+    assert failure.message.startswith(f"trips on the house's own line `odd{':shadow' * (mode == 'shadow')}/hush.en`: ")

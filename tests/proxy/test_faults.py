@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.policy.faults import Fault, PolicyError, listed, nearest
+from proxy.faults import Fault, PolicyError, listed, nearest
 
 
 @pytest.mark.parametrize(
