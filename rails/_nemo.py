@@ -26,6 +26,8 @@ from nemoguardrails.rails.llm.config import _join_config as join_config
 from nemoguardrails.utils import _get_flow_params as flow_params
 from nemoguardrails.utils import _normalize_flow_id as flow_id
 
+from rails import _expressions
+
 __all__ = [
     "LIBRARY", "ActionDispatcher", "ActionResult", "FlowConfig", "RailOutcome", "RailsConfig", "State",
     "compute_next_state", "default_rail_catalog", "flow_id", "flow_params", "get_numbered_lines", "join_config",
@@ -53,3 +55,4 @@ def _load_own_only(self: Any, path: Path) -> None:
 
 
 ActionDispatcher.load_actions_from_path = _load_own_only
+_expressions.install()

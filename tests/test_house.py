@@ -154,7 +154,7 @@ OUTSIDE = {  # what reaches over the border of the process -> who may import it
     ),
     "proxy.embedded": ("proxy.store", "proxy.serve", "proxy.keyring"),
     "rails": ("proxy.policy.*",),
-    "nemoguardrails": ("rails._nemo", "rails._judged"),
+    "nemoguardrails": ("rails._nemo", "rails._expressions", "rails._judged"),
     "watchfiles": ("proxy.reload",),
 }
 
