@@ -16,14 +16,14 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkabl
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from proxy.faults import Fault, PolicyError
+from proxy.faults import Fault, PolicyError, nearest
 from proxy.phrases import Hit, Phrases
 from proxy.text import Plain, guess_language, is_question, plain
 
 __all__ = [
     "Act", "Ask", "Backend", "BackendFault", "Delta", "Fault", "FolderName", "Health", "Heard", "Hit", "Hold", "House",
     "Judge", "ListName", "Mode", "Options", "Phrases", "Plain", "PolicyError", "Rail", "Role", "SayKey", "Seconds",
-    "Segment", "Several", "Span", "SteerKey", "Turn", "Verdict", "guess_language", "is_question", "plain",
+    "Segment", "Several", "Span", "SteerKey", "Turn", "Verdict", "guess_language", "is_question", "nearest", "plain",
     "spans_within",
 ]  # fmt: skip
 
