@@ -162,7 +162,7 @@ class Exchange:
             session=self._record.session.id,
             history=tuple(_heard(message) for message in self._talk.earlier),
             settings=self._call.settings,
-            judge=Judge(self._on.backend),
+            judge=Judge(self._on.backend, self._line),
         )
 
     # -- the answer ----------------------------------------------------------------------------------------------------

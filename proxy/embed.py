@@ -37,9 +37,9 @@ async def embed(services: Services, call: Call, request: EmbeddingsRequest, send
     limits = await services.meter.enter(call.caller, call.turn)
     record.entered = True
     language = guess_language(" ".join(request.texts)[:1000], call.policy.languages, call.policy.languages[0])
-    asks = Judge(services.backend)
-    turn = Turn(call.turn, language, now=time.time(), session=call.turn, settings=call.settings, judge=asks)
+    turn = Turn(call.turn, language, now=time.time(), settings=call.settings)
     line = Line(call.policy, turn, services.memo)
+    turn.judge = Judge(services.backend, line)
     how, usage = "disconnected", None
     try:
         answer = await _answer(services, record, line, call, request)

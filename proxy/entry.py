@@ -68,7 +68,7 @@ async def enter(request: Request) -> Entry:
     raw = await _body(request, min(config.max_body, caller.limits.body or config.max_body))
     passing = _passing(request.headers, caller)
     session = request.headers.get("x-kindrail-session")
-    settings = _settings(request.headers.get(_SET, ""), policy)
+    settings = _settings(", ".join(request.headers.getlist(_SET)), policy)
     return Entry(token_hex(12), caller, policy, permits(policy, caller), raw, passing, session, settings)
 
 

@@ -13,7 +13,10 @@ _LEAD = 60  # ... of which at most this many stand before the fault
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """One fault. `line` and `column` count from 1, `column` in code points; `snippet` is the source line."""
+    """One fault. `line` and `column` count from 1, `column` in code points; `snippet` is the source line.
+
+    A rail does not know where its own options stand: it tells `option`, such as ("input", 3), and the loader the place.
+    """
 
     file: str
     line: int
@@ -21,6 +24,12 @@ class Fault:
     message: str
     snippet: str = ""
     hint: str = ""
+    option: tuple[str | int, ...] = ()
+
+    @classmethod
+    def of(cls, option: tuple[str | int, ...], message: str, hint: str = "") -> Fault:
+        """A fault of one of a rail's options, for the rail itself to raise."""
+        return cls("", 0, 0, message, hint=hint, option=option)
 
     def __str__(self) -> str:
         head = f"{self.file}:{self.line}:{self.column}: {self.message}"

@@ -1,4 +1,7 @@
-"""The operator's own models, asked by rails: a question in, its answer's text out."""
+"""The operator's own models, asked by rails: a question in, its answer's text out.
+
+Personal data that the policy's rails find stay here, as they do when the model itself is asked.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from proxy.turn import Ask, Backend
+from proxy.line import Line
+from proxy.turn import Ask, Backend, Heard, RailFault
 from proxy.wire.events import content
 
 _LONGEST = 20_000  # characters of an answer; more is no judgement
@@ -15,15 +19,18 @@ _LONGEST = 20_000  # characters of an answer; more is no judgement
 class Judge:
     """Asks a backend. It is what a `Turn.judge` is."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, line: Line) -> None:
         self._backend = backend
+        self._line = line
 
     async def __call__(self, model: str, messages: Sequence[Mapping[str, str]], settings: Mapping[str, Any]) -> str:
         """The text that the model answers, streamed as every answer is; over-long ones are cut and cancelled.
 
-        settings: fields of the request, such as `temperature` or `stop`. Raises `BackendFault`.
+        settings: fields of the request, such as `temperature` or `stop`. Raises `BackendFault`, and `RailFault` where
+        the question could not be masked.
         """
-        ask = Ask({"model": model, "messages": [dict(one) for one in messages], **settings, "stream": True})
+        readable = [{**one, "content": await self._readable(one["content"])} for one in messages]
+        ask = Ask({"model": model, "messages": readable, **settings, "stream": True})
         said = ""
         async with aclosing(self._backend.stream(ask)) as stream:
             async for delta in stream:
@@ -31,3 +38,11 @@ class Judge:
                 if len(said) > _LONGEST:
                     break
         return said
+
+    async def _readable(self, text: str) -> str:
+        if not any(bound.masks for bound in self._line.policy.rails):
+            return text
+        masked = await self._line.masked([Heard("user", text)])
+        if masked is None:
+            raise RailFault("what a model was to be asked could not be masked")
+        return masked[0]

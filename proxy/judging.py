@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from proxy.judged import Judged
 from proxy.line import Line
-from proxy.redact import union
+from proxy.redact import carried, union
 from proxy.segments import Segmenter
 from proxy.turn import Plain, Segment, Span
 from proxy.wire.escapes import layers, unescaped
@@ -27,7 +27,7 @@ async def content(line: Line, segment: Segment, message: int, start: int) -> Jud
     for plain in layers(segment.text):
         before = unescaped(before).text
         inner = await line.content(replace(segment, text=plain.text, before=before), message, start)
-        judged = _both(judged, inner, plain)
+        judged = _both(line, segment, judged, inner, plain)
     return judged
 
 
@@ -46,15 +46,20 @@ async def shaped(line: Line, segment: Segment, text: str, start: int) -> tuple[s
     return left, False
 
 
-def _both(outer: Judged, inner: Judged, plain: Plain) -> Judged:
-    """What the rails say of a text and of the same text unescaped."""
-    first = outer if outer.winner is not None else inner
-    moved = (Span(*plain.span(span.start, span.end), span.entity) for span in inner.effect.spans)
+def _both(line: Line, segment: Segment, outer: Judged, inner: Judged, plain: Plain) -> Judged:
+    """What the rails say of a text and of the same text unescaped. What a rail wrote in the place of both is the
+    unescaped one's.
+    """
+    first = inner if outer.winner is None or (outer.text and inner.winner) else outer
+    moved = [Span(*plain.span(span.start, span.end), span.entity) for span in inner.effect.spans]
     spans = union([*outer.effect.spans, *moved])
+    text = line.redacted(first.text, tuple(carried(moved, segment.text, first.text)), line.turn.language)
     effect = replace(first.effect, spans=spans, ends=outer.effect.ends or inner.effect.ends)
     return replace(
         first,
         effect=effect,
+        text=text,
+        stored=first.stored if text == first.text else text,
         enforced=(*outer.enforced, *inner.enforced),
         sound=outer.sound and inner.sound,
         masked=outer.masked if inner.masked == plain.text else inner.masked,

@@ -20,14 +20,15 @@ from proxy.memo import Found, Memo
 from proxy.merge import merge
 from proxy.policy.model import Bound, Policy
 from proxy.reading import Message, read
-from proxy.redact import put_over
-from proxy.turn import Act, Heard, Hold, Role, Segment, Span, Turn, Verdict, guess_language
+from proxy.redact import carried, put_over, union
+from proxy.turn import Act, Heard, Hold, RailFault, Role, Segment, Span, Turn, Verdict, guess_language
 
 log = logging.getLogger("kindrail.line")
 
 _UNREAD = "…"  # what the model reads in place of an earlier message that could not be judged
 _SAID = ":say"  # the state's key for how often each house line was said; no rail id has a colon
 _HOLDS = get_args(Hold)  # smallest first
+_OTHER_TEXT = frozenset({Act.REPLACE, Act.DROP})  # of the user's side: the model reads something else, or nothing
 
 
 class Line:
@@ -58,7 +59,8 @@ class Line:
             judged = await self.content(message.segment, number, 0)
             texts.append(self._as_read(message, judged))
             if judged.sound:
-                self._memo.put(message.key, Found(message.sent(judged.effect.spans), judged.text or None))
+                text = judged.text if judged.winner and judged.winner.act in _OTHER_TEXT else None
+                self._memo.put(message.key, Found(message.sent(judged.effect.spans), text))
             masked.append(judged.masked)
             for one in judged.enforced:
                 if one.verdict.act is Act.END:
@@ -100,9 +102,11 @@ class Line:
         segment = message.segment
         rails = [bound for bound in self._content_rails(segment.role) if bound.mode == "enforce"]
         asked = [await self._ask(bound, segment) for bound in rails]
-        wrote = next((one for one in asked if _wrote(one.verdict)), None) if segment.role != "assistant" else None
-        if wrote:  # an answer has left as it was written
-            part = replace(segment, text=wrote.verdict.text, after="")
+        wrote = next((one for one in asked if one.verdict.act in _OTHER_TEXT), None)
+        if segment.role == "assistant":
+            wrote = None  # it has left as it was written
+        if wrote:
+            part = replace(segment, text=wrote.verdict.text)
             asked += [await self._ask(bound, part) for bound in rails if bound is not wrote.bound]
         broken = [one for one in asked if one.broken]
         closed = self.policy.when_broken == "closed"
@@ -111,7 +115,9 @@ class Line:
         if broken and closed:
             return None, False
         if wrote:
-            spans = merge([one.verdict for one in asked[len(rails) :]]).spans
+            first, again = merge([one.verdict for one in asked[: len(rails)]]), asked[len(rails) :]
+            data = carried(first.spans, segment.text, part.text)
+            spans = union([*merge([one.verdict for one in again]).spans, *data])
             return Found(text=self.redacted(wrote.verdict.text, spans, self._language(part.text))), not broken
         return Found(message.sent(merge([one.verdict for one in asked]).spans)), not broken
 
@@ -172,12 +178,11 @@ class Line:
     ) -> Judged:
         """placed: the segment stands in the message; else a rail wrote it, and its spans are no places there."""
         asked = [await self._ask(bound, segment) for bound in rails]
-        for one in asked:
-            self.turn.memo["verdict", one.bound.key, segment.role, len(segment.before), segment.text] = one.verdict
         enforced = tuple(one for one in asked if one.bound.mode == "enforce")
         effect = merge([one.verdict for one in enforced])
+        end = next((order for order, one in enumerate(enforced) if one.verdict.act is Act.END), None)
         for order, one in enumerate(enforced):
-            if order == effect.winner or one.verdict.act in (Act.PASS, Act.REDACT):
+            if order in (effect.winner, end) or one.verdict.act in (Act.PASS, Act.REDACT):
                 self._remember(one)
         for one in asked:
             if one.bound.mode == "shadow":
@@ -208,11 +213,12 @@ class Line:
         says = (verdict.say,) if verdict.say else ()
         if not verdict.text or (verdict.act is Act.END and segment.role != "assistant"):
             return replace(judged, says=says)
-        part = replace(segment, text=verdict.text, after="")
+        part = replace(segment, text=verdict.text)
         again = await self._content(part, *at, [bound for bound in rails if bound is not wrote.bound], placed=False)
         text, stored = again.text, again.stored
         if again.winner is None:
-            text = self.redacted(part.text, again.effect.spans, self.turn.language)
+            data = carried(judged.effect.spans, segment.text, part.text)
+            text = self.redacted(part.text, union([*again.effect.spans, *data]), self.turn.language)
             stored = text if again.covered else again.masked
         ends = judged.effect.ends or again.effect.ends
         return replace(
@@ -229,7 +235,7 @@ class Line:
         """What is said in the place of an answer: a line, and what the rail itself wrote behind it, past the rails."""
         line = self.say(end.say) if end.say else ""
         if not end.text:
-            return line or self.say("fallback")
+            return line if line.strip() else self.say("fallback")
         judged = await self.content(Segment("assistant", end.text, self.turn, last=True), 0, 0)
         if judged.winner is None:
             text = self.redacted(end.text, judged.effect.spans, self.turn.language)
@@ -266,34 +272,41 @@ class Line:
         return text[: verdict.spans[0].start] if verdict.act is Act.END and verdict.spans else ""
 
     async def _ask(self, bound: Bound, segment: Segment) -> Asked:
-        """One rail's verdict. That of a broken rail is the policy's `when_broken`; what came late came not at all."""
+        """One rail's verdict. That of a broken rail is the policy's `when_broken`; what came late came not at all.
+
+        A rail that asks another one's judgement leaves it in the turn's memo, and that one is not asked again.
+        """
         begun = perf_counter()
-        broken = ""
+        broken = told = ""
+        known: Verdict | None = self.turn.memo.get(segment.asked(bound.key))
         try:
             async with asyncio.timeout(self.policy.late_after):
-                verdict = await bound.rail.check(segment)
+                verdict = known or await bound.rail.check(segment)
         except TimeoutError:
             broken = "late"
         except Exception as fault:  # law 6: whatever a rail raises is an event that the policy decides
             broken = type(fault).__name__
+            told = f": {fault}" if isinstance(fault, RailFault) else ""
         seconds = perf_counter() - begun
         self.rail_seconds += seconds
         if not broken and seconds > self.policy.late_after:
             broken = "late"  # it never paused, so that nothing could interrupt it
         if broken:
-            log.warning("rail %s of %s broke: %s", bound.id, self.policy.label, broken)
-            verdict = self._broken(bound, segment)
+            log.warning("rail %s of %s broke: %s%s", bound.id, self.policy.label, broken, told)
+            verdict = self._broken(bound, segment, told)
+        elif segment.role in bound.content:
+            self.turn.memo[segment.asked(bound.key)] = verdict
         return Asked(bound, verdict, broken, seconds * 1000)
 
-    def _broken(self, bound: Bound, segment: Segment) -> Verdict:
+    def _broken(self, bound: Bound, segment: Segment, told: str) -> Verdict:
         flags = frozenset({"review"})
         own: Verdict | None = getattr(bound.rail, "when_broken", None)
         if own is not None and segment.role != "assistant":
             return own  # a rail that looks for children in danger fails to their side, whatever the policy says
         if self.policy.when_broken == "open":
-            return Verdict(why="the rail broke; the policy lets the text pass", flags=flags)
+            return Verdict(why=f"the rail broke; the policy lets the text pass{told}", flags=flags)
         act = Act.REPLACE if segment.role == "assistant" else Act.END
-        return Verdict(act, say="sorry", why="the rail broke; the policy holds the text back", flags=flags)
+        return Verdict(act, say="sorry", why=f"the rail broke; the policy holds the text back{told}", flags=flags)
 
     # -- small things --------------------------------------------------------------------------------------------------
 
@@ -341,7 +354,3 @@ class Line:
 
 def _nowhere(one: Asked) -> Asked:
     return replace(one, verdict=replace(one.verdict, spans=()))
-
-
-def _wrote(verdict: Verdict) -> bool:
-    return verdict.act is Act.REPLACE and bool(verdict.text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from proxy.turn import Span
 
@@ -33,6 +33,16 @@ def union(spans: Iterable[Span]) -> tuple[Span, ...]:
             joined.append(span)
             longest = span.end - span.start
     return tuple(joined)
+
+
+def carried(spans: Iterable[Span], text: str, other: str) -> Iterator[Span]:
+    """Where data of `text` stand in another text that was made from it, word for word."""
+    for span in spans:
+        datum = text[span.start : span.end]
+        start = other.find(datum) if datum.strip() else -1
+        while start >= 0:
+            yield Span(start, start + len(datum), span.entity)
+            start = other.find(datum, start + len(datum))
 
 
 def put_over(text: str, spans: Iterable[Span], stand_in: StandIn) -> str:

@@ -21,10 +21,10 @@ from proxy.phrases import Hit, Phrases
 from proxy.text import Plain, guess_language, is_question, plain
 
 __all__ = [
-    "Act", "Ask", "Backend", "BackendFault", "Delta", "Fault", "FolderName", "Health", "Heard", "Hit", "Hold", "House",
-    "Judge", "ListName", "Mode", "Options", "Phrases", "Plain", "PolicyError", "Rail", "Role", "SayKey", "Seconds",
-    "Segment", "Several", "Span", "SteerKey", "Turn", "Verdict", "guess_language", "is_question", "nearest", "plain",
-    "spans_within",
+    "Act", "Ask", "Backend", "BackendFault", "Delta", "Fault", "FolderName", "Health", "Heard", "Hit", "Hold",
+    "House", "Judge", "ListName", "Mode", "Options", "Phrases", "Plain", "PolicyError", "Rail", "RailFault", "Role",
+    "SayKey", "Seconds", "Segment", "Several", "Span", "SteerKey", "Turn", "Verdict", "guess_language",
+    "is_question", "nearest", "plain", "spans_within",
 ]  # fmt: skip
 
 Role = Literal["user", "assistant", "tool"]
@@ -93,10 +93,11 @@ class Turn:
         default_factory=dict
     )  # rail key -> what it remembered (JSON values, no text)
     memo: dict[object, Any] = field(default_factory=dict)  # scratch of one turn, for detectors that several rails ask
-    session: str = ""  # the session's id; empty: a trial
+    session: str = ""  # the session's id
     history: tuple[Heard, ...] = ()  # what was said before and answered, raw; never stored
     settings: Mapping[str, object] = field(default_factory=dict)  # what the app has set for this request
     judge: Judge | None = None  # None: no model can be asked
+    trial: bool = False  # a policy is being tried, and no model is there to be asked
 
     def recall(self, key: str) -> Mapping[str, Any]:
         """What the rail of this key remembers; empty at first."""
@@ -136,6 +137,10 @@ class Segment:
             start -= 1  # never begin inside a word
         head = self.before[start:]
         return self._plain(head + self.text + self.after[:reach]), len(head)
+
+    def asked(self, key: str) -> tuple[str, ...]:
+        """Where the turn's memo has the verdict on it of the rail of this key, once that was asked."""
+        return ("verdict", key, self.role, self.before, self.after, self.text)
 
     def _plain(self, text: str) -> Plain:
         """Every rail asks for the same: made once a turn, and gone with it."""
@@ -184,6 +189,7 @@ class House:
     notes: frozenset[str] = frozenset()  # the keys under `steer`
     rails: Mapping[str, Rail] = field(default_factory=dict)  # kind -> the first that is enforced; complete once loaded
     code: bool = False  # the operator lets the policy bring Python of its own
+    ids: frozenset[str] = frozenset()  # of all rails of the policy, those that are off included
 
 
 class Rail(Protocol):
@@ -196,6 +202,7 @@ class Rail(Protocol):
     content: ClassVar[frozenset[Role]]
     shape: ClassVar[frozenset[Role]]
     needs: ClassVar[Hold]
+    key: str  # under which it remembers, and its verdicts stand in the turn's memo
 
     def __init__(self, key: str, options: Any, house: House) -> None: ...
 
@@ -208,6 +215,10 @@ class Delta:
 
     raw: bytes
     event: dict[str, Any]
+
+
+class RailFault(Exception):
+    """A rail cannot answer. Its message says why, and may be told to anybody: it quotes no text of users."""
 
 
 class BackendFault(Exception):

@@ -12,14 +12,17 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from proxy.turn import Act, Fault, Hold, House, Role, Segment, Verdict, is_question
+from proxy.turn import Act, Fault, Hold, House, Role, Segment, Verdict, is_question, nearest
 from rails._flows import Flow
 from rails._heard import hits
-from rails._lint import near
 
 _GIVEN = frozenset({"segment", "effects"})  # parameters that the runner fills in, and no flow writes
 _FLAGS = ("review", "alert")
 _SENTENCE = re.compile(r"(?<=[.!?…。！？])\s+|\n+")
+ANSWERS: Mapping[str, Collection[str]] = {  # the fields of what an action answers
+    "pii": ("found", "entities"), "stop_intent": ("found", "kind"), "phrases": ("found",), "question": ("found",),
+    "note": (), "hold_whole": (), "flag": (),
+}  # fmt: skip
 _ASKS = {"pii": "pii", "stop_intent": "stop"}  # action -> the kind of rail whose detector it asks
 
 
@@ -72,7 +75,7 @@ class Actions:
     def phrases(self, list: str, text: str, segment: Segment) -> dict[str, object]:
         """Whether `text` holds a phrase of a list under the policy's `phrases`: `found`."""
         piece = _piece(text, segment, segment.role)
-        memo, key = segment.turn.memo, ("phrases", list, *_place(piece))
+        memo, key = segment.turn.memo, piece.asked(f"phrases {list}")
         if key not in memo:
             memo[key] = self._holds(list, piece)
         return {"found": memo[key]}
@@ -110,7 +113,7 @@ class Actions:
                     continue
                 name = written[parameter]
                 message = f"`{parameter}={name}` names no {what}"
-                yield _fault(flow, call, message, near(str(name), names) or "write the name itself, in quotes")
+                yield _fault(flow, call, message, nearest(str(name), names) or "write the name itself, in quotes")
 
     def unasked(self, flows: Mapping[str, Flow]) -> Iterator[Fault]:
         """Calls of an action whose rail the policy has not. To be asked once all rails of the policy are built."""
@@ -127,7 +130,7 @@ class Actions:
         for name in call["action_params"]:
             if name not in names:
                 message = f"`{call['action_name']}` has no parameter `{name}`"
-                yield _fault(flow, call, message, near(name, names) or f"it takes {', '.join(names) or 'none'}")
+                yield _fault(flow, call, message, nearest(name, names) or f"it takes {', '.join(names) or 'none'}")
         for name in names:
             if taken[name].default is inspect.Parameter.empty and name not in call["action_params"]:
                 yield _fault(flow, call, f"`{call['action_name']}` needs `{name}=...`")
@@ -142,10 +145,11 @@ class Actions:
 
     async def _asked(self, kind: str, piece: Segment) -> Verdict:
         """The verdict of the policy's rail of this kind: the line's, where it has asked already."""
-        rail, memo, place = self._house.rails[kind], piece.turn.memo, _place(piece)
-        known: Verdict | None = memo.get(("verdict", getattr(rail, "key", kind), *place)) or memo.get((kind, *place))
+        rail, memo = self._house.rails[kind], piece.turn.memo
+        place = piece.asked(rail.key)
+        known: Verdict | None = memo.get(place)
         if known is None:
-            known = memo[(kind, *place)] = await rail.check(piece)
+            known = memo[place] = await rail.check(piece)
         return known
 
     def _holds(self, name: str, piece: Segment) -> bool:
@@ -163,13 +167,6 @@ def _piece(text: str, segment: Segment, role: Role) -> Segment:
     return segment if text == segment.text and role == segment.role else Segment(role, text, segment.turn, last=True)
 
 
-def _place(piece: Segment) -> tuple[str, int, str]:
-    """What the line remembers a verdict of the turn by."""
-    return piece.role, len(piece.before), piece.text
-
-
 def _fault(flow: Flow, call: Mapping[str, Any], message: str, hint: str = "") -> Fault:
-    source = call.get("_source_mapping") or {}
-    return Fault(
-        flow.place.file, source.get("line_number", flow.place.line), 1, message, source.get("line_text", ""), hint
-    )
+    place, snippet = flow.place_of(call), (call.get("_source_mapping") or {}).get("line_text", "")
+    return Fault(place.file, place.line, len(snippet) - len(snippet.lstrip()) + 1, message, snippet, hint)

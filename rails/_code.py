@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
+from weakref import finalize, proxy
 
 from proxy.turn import Fault
 from rails._script import Source, inside
@@ -21,10 +23,12 @@ _numbers = itertools.count(1)
 
 
 class _Loader(SourceFileLoader):
-    """Leaves no compiled file in the policy's folder."""
+    """Runs what stands in the file itself: a compiled file beside it is neither read nor left."""
 
-    def set_data(self, path: str, data: Any, *, _mode: int = 0o666) -> None:
-        """Nothing is written."""
+    def get_code(self, fullname: str) -> CodeType:
+        """The file, compiled. Raises `SyntaxError`, and what reading it raises."""
+        code: CodeType = self.source_to_code(self.get_data(self.path), self.path)
+        return code
 
 
 def files(folder: Path) -> list[Path]:
@@ -33,16 +37,24 @@ def files(folder: Path) -> list[Path]:
     return [path for path in found if path == folder / "actions.py" or path.is_relative_to(folder / "actions")]
 
 
-def named(folder: Path) -> set[str]:
-    """The names of the actions in the folder's Python, which is read and not run."""
-    found: set[str] = set()
+def named(folder: Path) -> dict[str, tuple[Path, int]]:
+    """The actions in the folder's Python, which is read and not run: each name's file and line."""
+    return {name: (path, node.lineno) for path, node in _nodes(folder) for name in _decorated(node)}
+
+
+def texts(folder: Path) -> set[str]:
+    """The texts in the folder's Python: an action may set variables by their names."""
+    constants = (node.value for _, node in _nodes(folder) if isinstance(node, ast.Constant))
+    return {text for text in constants if isinstance(text, str)}
+
+
+def _nodes(folder: Path) -> Iterator[tuple[Path, Any]]:
     for path in files(folder):
         try:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError):
             continue  # `load` tells, where it may run
-        found |= {name for node in ast.walk(tree) for name in _decorated(node)}
-    return found
+        yield from ((path, node) for node in ast.walk(tree))
 
 
 def _decorated(node: ast.AST) -> Iterator[str]:
@@ -71,17 +83,24 @@ def load(folder: Path, base: Path) -> tuple[dict[str, Callable[..., Any]], list[
         if spec is None or spec.loader is None:
             continue
         module = module_from_spec(spec)
-        sys.modules[name] = module  # while it runs: data classes look their module up
+        _findable(module)
         try:
             spec.loader.exec_module(module)
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             faults.append(_broken(path, base, error))
-        finally:
-            del sys.modules[name]
         for value in vars(module).values():
             if meta := getattr(value, "action_meta", None):
                 actions[meta["name"]] = value
     return actions, faults
+
+
+def _findable(module: ModuleType) -> None:
+    """Lets data classes and others look the module up by its name, for as long as anything that it defines lives."""
+    sys.modules[module.__name__] = proxy(module)
+    vars(module)["__kindrail_module__"] = module  # its functions hold its variables, and those now itself
+    finalize(module, sys.modules.pop, module.__name__, None)
 
 
 def _broken(path: Path, base: Path, error: BaseException) -> Fault:

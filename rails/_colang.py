@@ -17,8 +17,8 @@ from rails._nemo import get_numbered_lines, parse_colang_file
 from rails._script import Flow, Message, Place, Source
 
 _DEFINE = re.compile(r"define\s+(?:[\w-]+\s+)*?(flow|subflow|bot|user)\b\s*(.*?)\s*:?$")
-_LANGUAGE = re.compile(r"(.*\S)\s*\(([a-z]{2})\)$")
-_OPENS = re.compile(r"(?:def|define|if|else|while|when|any)\b")  # lines that have lines under them
+_LANGUAGE = re.compile(r"(.*\S)\s*\(([A-Za-z]{2})\)$")
+_OPENS = re.compile(r"(?:def|define|if|elif|else|while|when|any)\b")  # lines that have lines under them
 _STATEMENT = re.compile(r"(?:bot|user|do|if|else|while|when|stop|return|execute|exec|goto|label|create|event)\b|\$\w")
 _NOISE = re.compile(r" on line \d+")
 _QUOTES = '"""'
@@ -33,6 +33,7 @@ class Script:
     messages: list[Message] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     named: set[tuple[str, str]] = field(default_factory=set)  # ("flow" or "bot", name)
+    written: set[tuple[str, str]] = field(default_factory=set)  # (name, language) of all messages, well or badly
     parsed: dict[str, Any] = field(default_factory=dict)  # what NeMo makes of the whole file
 
 
@@ -41,7 +42,9 @@ def parse(source: Source, first: str) -> Script:
     script = Script(source)
     for line in source.lines:
         if define := _DEFINE.match(line.strip()):
-            script.named.add(("bot" if define[1] == "bot" else "flow", _language(define[2], first)[0]))
+            name, language = _language(define[2], first)
+            script.named.add(("bot" if define[1] == "bot" else "flow", name))
+            script.written |= {(name, language)} if define[1] == "bot" else set()
     script.faults += _unreadable(source)
     if script.faults:
         return script
@@ -132,18 +135,25 @@ def _read_message(script: Script, name: str, block: list[dict[str, Any]], first:
         else:
             hint = "no comment behind it, no condition before it: those belong into the flow"
             script.faults.append(source.fault(_starts(line), 'a message is one line in quotes: "like this"', hint))
-    name, language = _language(name, first)
-    script.messages.append(Message(name, Place(source.file, _starts(block[0])), {language: tuple(texts)}))
+    start = _starts(block[0])
+    bare, language = _language(name, first)
+    if bare != name and f"({language})" not in name:
+        script.faults.append(source.fault(start, "a language has small letters", f"write `({language})`"))
+    script.messages.append(Message(bare, Place(source.file, start), {language: tuple(texts)}))
 
 
 def _language(name: str, first: str) -> tuple[str, str]:
+    """The name of a message and its language, in whatever letters that stands."""
     suffixed = _LANGUAGE.match(name)
-    return (suffixed[1], suffixed[2]) if suffixed else (name, first)
+    return (suffixed[1], suffixed[2].lower()) if suffixed else (name, first)
 
 
 def _misplaced(source: Source, block: list[dict[str, Any]]) -> Iterator[Fault]:
     """Lines that NeMo would swallow or give another meaning than their indentation shows."""
     levels = [0]
+    for line in block:
+        if line["text"].startswith("elif "):
+            yield source.fault(_starts(line), "there is no `elif` in Colang", "write `else if`")
     for above, line in pairwise(block):
         opens = bool(_OPENS.match(above["text"]))
         if opens and line["indentation"] <= above["indentation"]:
@@ -172,7 +182,8 @@ def _flow(source: Source, flow: dict[str, Any], start: int) -> Flow:
     elements = flow["elements"]
     for element in elements:
         if mapping := element.get("_source_mapping"):
-            shifted = {"filename": source.file, "line_number": mapping["line_number"] + start - 1}
+            line = mapping["line_number"] + start - 1
+            shifted = {"filename": source.file, "line_number": line, "line_text": source.lines[line - 1]}
             element["_source_mapping"] = {**mapping, **shifted}
     meta = elements.pop(0)["meta"] if elements[0]["_type"] == "meta" else {}
     comment = elements[0].get("_source_mapping", {}).get("comment") if elements else ""
@@ -197,6 +208,6 @@ def _syntax(source: Source, error: Exception, start: int, block: list[dict[str, 
 
 def _told(error: Exception) -> str:
     """What NeMo says, without its own line numbers and addresses."""
-    if isinstance(error, SyntaxError | ValueError):
+    if isinstance(error, SyntaxError | ValueError | TypeError):
         return 'a parameter is a value or a variable, as in `name="text"` or `name=$it`'
     return _NOISE.sub("", getattr(error, "error", "") or str(error)) or type(error).__name__

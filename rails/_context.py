@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxy.turn import Heard
-from rails._flows import Place
+from proxy.turn import Heard, RailFault
+from rails._script import Place
 
 _LOOKS = 2000  # of one flow: variables read and set. Each costs some 20 us, and nobody else is served meanwhile
 REWRITTEN = ("user_message", "bot_message")
 
 
-class FlowFault(Exception):
+class FlowFault(RailFault):
     """A flow or one of its actions failed. Names the flow, the place and what failed, never a text or a value."""
 
 
@@ -30,7 +30,8 @@ class Context(dict[str, Any]):
     Raises `FlowFault` where a flow reads and sets without end.
     """
 
-    nth: int = 0  # which variant of a message with variables is said
+    language: str = ""  # in which a message with variables is said: a folder need not read `$lang`
+    nth: int = 0  # which of its variants is said
     rewritten: Place | None = None  # where this run set `$user_message` or `$bot_message` last
     _left: int = _LOOKS
 

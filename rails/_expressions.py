@@ -1,6 +1,8 @@
 """The expressions of flows, as NeMo evaluates them, but each read once instead of at every check.
 
-NeMo builds an evaluator and parses the expression's text every time: half of what a flow costs.
+NeMo builds an evaluator and parses the expression's text every time: half of what a flow costs. All flows share the
+evaluators, since all flows run on one event loop and no evaluation awaits anything: no other thread may evaluate.
+What `rails._sandbox` does not list is refused, though NeMo's evaluator would do it.
 """
 
 from __future__ import annotations
@@ -10,13 +12,19 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from nemoguardrails.actions.rail_outcome import RailOutcome
 from nemoguardrails.colang.v1_0.runtime import flows, sliding
 from nemoguardrails.colang.v1_0.runtime.eval import eval_expression
 from nemoguardrails.colang.v1_0.runtime.utils import AttributeDict
-from simpleeval import SimpleEval
+
+from rails._context import FlowFault
+from rails._sandbox import FIELDS, Evaluator
 
 _VARIABLE = re.compile(r"\$([a-zA-Z_][a-zA-Z0-9_]*)")
 _KNOWN = 4096  # expressions kept; a folder has some dozens
+FIELDS[RailOutcome] = frozenset({
+    "decision", "reason", "metadata", "failed", "is_blocked", "is_transform", "transform_text",
+})  # fmt: skip
 
 
 class _Expression:
@@ -25,21 +33,29 @@ class _Expression:
     def __init__(self, text: str) -> None:
         self._text = _VARIABLE.sub(r"var_\1", text)
         self._names = tuple(dict.fromkeys(_VARIABLE.findall(text)))
-        self._evaluator = SimpleEval(functions={"len": len})
+        self._evaluator = Evaluator()
         self._parsed = self._evaluator.parse(self._text)
 
     def value(self, context: Mapping[str, Any]) -> Any:
-        """Its value with these variables. A mapping's entries can be read as attributes."""
+        """Its value with these variables, none of which is kept. A mapping's entries can be read as attributes."""
         self._evaluator.names = {f"var_{name}": _readable(context.get(name)) for name in self._names}
-        return self._evaluator.eval(self._text, previously_parsed=self._parsed)
+        try:
+            return self._evaluator.eval(self._text, previously_parsed=self._parsed)
+        finally:
+            self._evaluator.names = {}
 
 
 def evaluate(text: Any, context: Mapping[str, Any]) -> Any:
-    """What NeMo's own function gives, and raises."""
+    """What NeMo's own function gives, and raises; and the `FlowFault` of a context that has been read without end.
+
+    Raises for what the sandbox refuses, too.
+    """
     if not isinstance(text, str):
         return eval_expression(text, context)
     try:
         return _read(text).value(context)
+    except FlowFault:
+        raise
     except Exception as error:
         raise Exception(f"Error evaluating '{text}': {error}") from None
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from proxy.turn import Fault, PolicyError
@@ -17,11 +18,13 @@ from rails import _code, _stock
 from rails._colang import Script, parse
 from rails._lint import Known, circles, expressions, lint, variables, words
 from rails._listed import Listing
+from rails._names import Names, names
 from rails._script import Findings, Flow, Message, Place, Source, inside
 
 __all__ = ["Flow", "Folder", "Message", "Place", "read"]
 
 _MOST_FLOWS, _MOST_LINES = 400, 20_000
+_NOTHING: Mapping[str, Collection[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,15 @@ class Folder:
 def read(
     folder: Path, base: Path, input: Sequence[str] | None, output: Sequence[str] | None, *, languages: Sequence[str],
     actions: Collection[str], lines: Collection[str], code: bool, judge: str,
+    given: Mapping[str, Collection[str]] = _NOTHING, answers: Mapping[str, Collection[str]] = _NOTHING,
 ) -> Folder:  # fmt: skip
     """The flows of a folder. Nothing of it is run, unless `code` lets its `actions.py` run.
 
     base: the policy's folder, which faults' files are relative to. input, output: the flows that run; None: those of
     config.yml. actions: the names of Kindrail's own. lines: keys of the policy's `say`, which `bot x y` reaches as
-    `x_y`. judge: the model that flows may ask; empty: none. Raises `PolicyError` with every fault of the folder.
+    `x_y`. judge: the model that flows may ask; empty: none. given: the fields of `session`, `rails` and `values`.
+    answers: by the name of an action, the fields of what it answers. What is not in these two may have any field.
+    Raises `PolicyError` with every fault of the folder.
     """
     scripts = [parse(Source.read(path, base), languages[0]) for path in inside(folder, ".co")]
     stock = _stock.configuration(folder, base)
@@ -61,20 +67,27 @@ def read(
     found.notes += stock.notes
     flows = _flows(scripts, found)
     messages = _messages(scripts, languages, bool(stock.sources), found)
-    functions = _functions(folder, base, code, found)
-    forbidden = set() if code else _code.named(folder) - set(actions)
+    functions = _functions(folder, base, actions, code, found)
+    forbidden = set() if code else _code.named(folder).keys() - set(actions)
     _check(flows, _known(scripts, stock, actions, lines, functions, forbidden), found)
     own = frozenset((*actions, *forbidden))
     named = {name for script in scripts for kind, name in script.named if kind == "flow"}
-    listing = Listing(flows, named, messages, functions, own, frozenset(lines), tuple(languages), judge, found)
-    given = {"input": input, "output": output}
-    lists = {kind: tuple(stock.lists[kind] if listed is None else listed) for kind, listed in given.items()}
+    listing = Listing(
+        flows, named, messages, functions, own, frozenset(lines), tuple(languages), judge, bool(stock.sources), found
+    )
+    asked = {"input": input, "output": output}
+    lists = {kind: tuple(stock.lists[kind] if listed is None else listed) for kind, listed in asked.items()}
     for kind, listed in lists.items():
-        listing.take(kind, listed, stock.places if given[kind] is None else {})
+        listing.take(kind, listed, stock.places if asked[kind] is None else None)
     dialog = listing.dialog()
     listing.idle()
+    if not any(script.faults for script in scripts):  # what cannot be read may set what others read, and call them
+        listing.late()
+        others = variables(entry for listed in lists.values() for entry in listed) | _code.texts(folder)
+        setting = {**listing.reached, **flows}.values()  # NeMo's own among them
+        _named(names(setting, given, answers, others, bool(stock.sources)), flows, messages, found)
     if not (listing.reached or dialog or stock.sources or found.faults):
-        found.fault(found.whole, "no flow runs", "name the flows of this folder under `input` or `output`")
+        found.option(("folder",), "no flow runs", "name the flows of this folder under `input` or `output`")
     if found.faults:
         raise PolicyError(found.faults)
     config = _stock.built(stock, scripts, lists, judge, found.whole.file)
@@ -114,28 +127,41 @@ def _messages(scripts: Sequence[Script], languages: Sequence[str], stock: bool, 
     """The messages, joined over their languages. What is written for languages that the policy has not is left out."""
     messages: dict[str, Message] = {}
     for message in (message for script in scripts for message in script.messages):
-        texts = {language: text for language, text in message.texts.items() if language in languages}
         before = messages.get(message.name, Message(message.name, message.place))
-        if texts.keys() & before.texts.keys():
+        if message.texts.keys() & before.texts.keys():
             found.fault(message.place, f"the message `{message.name}` stands in {before.place} already")
-        messages[message.name] = Message(message.name, before.place, {**texts, **before.texts})
+        if not all(text.strip() for variants in message.texts.values() for text in variants):
+            hint = "write what is said, or `stop` alone in the flow"
+            found.fault(message.place, f"the message `{message.name}` has an empty text", hint)
+        both = {**message.texts, **before.texts}
+        texts = {language: both[language] for language in languages if language in both}
+        messages[message.name] = Message(message.name, before.place, texts)
+    written = {one for script in scripts for one in script.written}  # some of them may not have been readable
     for message in messages.values():
-        _complete(message, languages, stock, found)
+        missing = [one for one in languages if one not in message.texts and (message.name, one) not in written]
+        _complete(message, missing, languages, stock, found)
     return messages
 
 
-def _complete(message: Message, languages: Sequence[str], stock: bool, found: Findings) -> None:
+def _complete(message: Message, missing: Sequence[str], languages: Sequence[str], stock: bool, found: Findings) -> None:
     """A message has a text in every language; in a NeMo configuration, in the first one at least."""
-    missing = [language for language in languages if language not in message.texts]
     if missing and (not stock or missing[0] == languages[0]):
         hint = f"write it under `define bot {message.name} ({missing[0]})`"
-        found.fault(message.place, f"the message `{message.name}` has no text in {', '.join(missing)}", hint)
+        quoted = ", ".join(f"`{language}`" for language in missing)
+        found.fault(message.place, f"the message `{message.name}` has no text in {quoted}", hint)
     elif missing:
-        found.note(message.place, f"the message `{message.name}` is said in {', '.join(message.texts)} only")
+        quoted = ", ".join(f"`{language}`" for language in message.texts)
+        found.note(message.place, f"the message `{message.name}` is said in {quoted} only")
 
 
-def _functions(folder: Path, base: Path, code: bool, found: Findings) -> dict[str, Callable[..., Any]]:
+def _functions(
+    folder: Path, base: Path, taken: Collection[str], code: bool, found: Findings
+) -> dict[str, Callable[..., Any]]:
     """The actions of the folder's own Python, where it may run; what may not, or never does, is noted."""
+    for name, (path, line) in _code.named(folder).items():
+        if name in taken:
+            message = f"Kindrail itself gives the action `{name}`, which would be called instead"
+            found.faults.append(Source.read(path, base).fault(line, message, "give this one another name"))
     config = folder / "config.py"
     for path in (*(() if code else _code.files(folder)), *([config] if config.is_file() else ())):
         found.notes.append(Source.read(path, base).fault(1, f"{path.name} is not run"))
@@ -165,3 +191,14 @@ def _check(flows: Mapping[str, Flow], known: Known, found: Findings) -> None:
             found.fault(flow.at(number), message, hint)
     for flow, (number, message, hint) in circles(flows):
         found.fault(flow.at(number), message, hint)
+
+
+def _named(names: Names, flows: Mapping[str, Flow], messages: Mapping[str, Message], found: Findings) -> None:
+    """What is read and never set. In a NeMo configuration an action of NeMo's may set it: that is noted."""
+    tell = found.note if names.stock else found.fault
+    for flow in flows.values():
+        for number, message, hint in names.unset(flow):
+            tell(flow.at(number), message, hint)
+    for said in messages.values():
+        for message, hint in names.unfilled(said):
+            tell(said.place, message, hint)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from simpleeval import SimpleEval
 
+from proxy.turn import nearest
+from rails._sandbox import METHODS
 from rails._script import Flow
 
 Told = tuple[int, str, str]  # the number of an element, what is wrong with it, and what to write instead
@@ -19,6 +20,7 @@ _VARIABLE = re.compile(r"\$([a-zA-Z_]\w*)")
 _IN_TEXT = re.compile(r"\$([a-zA-Z_]\w*)|\{\{\s*([a-zA-Z_]\w*)")
 _EVAL = SimpleEval(functions={"len": len})
 _KINDS = (*_EVAL.nodes, *_EVAL.operators, ast.Expression, ast.expr_context, ast.boolop, ast.keyword)
+_PYTHONS = {"true": "True", "false": "False", "none": "None", "null": "None"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,22 @@ class Known:
 def lint(flow: Flow, known: Known) -> Iterator[Told]:
     """Everything wrong with a flow of the folder, element by element."""
     for number, element in enumerate(flow.elements):
-        check = _CHECKS.get(element["_type"])
-        if check:
-            for message, hint in check(element, known):
-                yield number, message, hint
+        for message, hint in _wrong(element, known):
+            yield number, message, hint
+
+
+def _wrong(element: dict[str, Any], known: Known) -> Iterator[tuple[str, str]]:
+    match element["_type"]:
+        case "if" | "set" | "check":
+            yield from _expression(element)
+        case "while":
+            yield from _while(element)
+        case "jump":
+            yield from _jump(element)
+        case "flow":
+            yield from _do(element, known)
+        case "run_action":
+            yield from _action(element, known)
 
 
 def called(flow: Flow) -> Iterator[tuple[int, str]]:
@@ -73,12 +87,6 @@ def name_of(listed: str) -> str:
     return listed.split("$", 1)[0].strip() or listed
 
 
-def near(word: str, known: Iterable[str]) -> str:
-    """The hint "did you mean `x`?"; empty where nothing is near."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean `{close[0]}`?" if close else ""
-
-
 def expressions(flow: Flow) -> Iterator[str]:
     """Every expression of a flow, the values of parameters included."""
     for element in flow.elements:
@@ -95,24 +103,26 @@ def variables(texts: Iterable[str]) -> set[str]:
 
 def words(texts: Iterable[str]) -> set[str]:
     """The texts that stand in expressions as they are."""
-    found: set[str] = set()
-    for text in texts:
-        try:
-            tree = ast.parse(_VARIABLE.sub(r"var_\1", text), mode="eval")
-        except (SyntaxError, ValueError):
-            continue
-        found |= {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-    return found
+    trees = [tree for text in texts if (tree := tree_of(text))]
+    nodes = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return {node.value for node in nodes if isinstance(node.value, str)}
 
 
-def _expression(element: dict[str, Any], known: Known) -> Iterator[tuple[str, str]]:
+def tree_of(text: str) -> ast.Expression | None:
+    """An expression as Python reads it, `$x` as the name `var_x`; None where it is none."""
+    try:
+        return ast.parse(_VARIABLE.sub(r"var_\1", text), mode="eval")
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _expression(element: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What keeps NeMo from evaluating an expression."""
     text = element["expression"]
     if not isinstance(text, str):
         return
-    try:
-        tree = ast.parse(_VARIABLE.sub(r"var_\1", text), mode="eval")
-    except (SyntaxError, ValueError):
+    tree = tree_of(text)
+    if tree is None:
         single = re.search(r"(?<![=!<>])=(?!=)", text)
         yield f"`{text}` is no expression", "compare with `==`" if single else "texts stand in quotes"
         return
@@ -123,21 +133,25 @@ def _expression(element: dict[str, Any], known: Known) -> Iterator[tuple[str, st
 def _node(node: ast.AST) -> Iterator[tuple[str, str]]:
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id != "len":
         yield f"an expression has no function `{node.func.id}`", "there is `len(...)`; the rest is for actions"
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr not in METHODS:
+        yield f"an expression has no method `.{node.func.attr}(...)`", "there are those of texts, such as `.lower()`"
     elif isinstance(node, ast.Name) and not node.id.startswith("var_") and node.id != "len":
-        yield f"`{node.id}` is no variable", f'write `${node.id}`, or "{node.id}" for the text'
+        python = _PYTHONS.get(node.id.lower())
+        hint = f"write `{python}`" if python else f'write `${node.id}`, or "{node.id}" for the text'
+        yield f"`{node.id}` is no variable", hint
     elif isinstance(node, ast.Attribute) and node.attr.startswith("_"):
         yield f"`.{node.attr}` cannot be read in an expression", ""
     elif not isinstance(node, _KINDS):
         yield f"an expression has no {type(node).__name__.lower()}", 'write `$a == "x" or $a == "y"`, or use an action'
 
 
-def _while(element: dict[str, Any], known: Known) -> Iterator[tuple[str, str]]:
-    yield from _expression(element, known)
+def _while(element: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield from _expression(element)
     if not _VARIABLE.search(str(element["expression"])):
         yield "the condition of this `while` has no variable: it would never end", ""
 
 
-def _jump(element: dict[str, Any], known: Known) -> Iterator[tuple[str, str]]:
+def _jump(element: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if str(element.get("_debug", "")).startswith("goto") and element["_next"] <= 0:
         yield "this `goto` goes back and may never end", "use `while`"
 
@@ -147,13 +161,13 @@ def _do(element: dict[str, Any], known: Known) -> Iterator[tuple[str, str]]:
     if name.startswith("$"):
         yield "`do` calls a flow by its name, not by a variable", ""
     elif name_of(name) not in known.flows:
-        yield f"there is no flow `{name_of(name)}`", near(name_of(name), known.flows)
+        yield f"there is no flow `{name_of(name)}`", nearest(name_of(name), known.flows)
 
 
 def _action(element: dict[str, Any], known: Known) -> Iterator[tuple[str, str]]:
     name = element["action_name"]
     if name == "utter":
-        yield from _utter(element["action_params"]["value"], known)
+        yield from _utter(element["action_params"], known)
         return
     if name in known.forbidden:
         yield (
@@ -161,7 +175,7 @@ def _action(element: dict[str, Any], known: Known) -> Iterator[tuple[str, str]]:
             "the operator allows it with KINDRAIL_POLICY_CODE=1",
         )
     elif name not in known.actions:
-        yield f"there is no action `{name}`", near(name, [*known.actions, *known.forbidden])
+        yield f"there is no action `{name}`", nearest(name, [*known.actions, *known.forbidden])
     for key, value in element["action_params"].items():
         if key.startswith("$"):
             yield "parameters have names", f"write `{name}(text={value})`"
@@ -169,17 +183,13 @@ def _action(element: dict[str, Any], known: Known) -> Iterator[tuple[str, str]]:
             yield f"a parameter is a value or a variable, and `{value}` is neither", f"write `$it = {value}` before"
 
 
-def _utter(value: object, known: Known) -> Iterator[tuple[str, str]]:
+def _utter(written: Mapping[str, Any], known: Known) -> Iterator[tuple[str, str]]:
+    value = written["value"]
+    if len(written) > 1:
+        yield "`bot` takes no parameters", "a message reads variables itself: `$name` in its text"
     if not isinstance(value, str):
         yield "`bot` names a message", "write the text under `define bot its name`"
     elif known.messages is not None and not (value in ("stop", "...") or value.startswith("$")):
         names = {*known.messages, *(line.replace("_", " ") for line in known.lines)}
         if value not in names:
-            yield f"there is no message `{value}`", near(value, names) or f"write it under `define bot {value}`"
-
-
-_Check = Callable[[dict[str, Any], Known], Iterator[tuple[str, str]]]
-_CHECKS: dict[str, _Check] = {
-    "if": _expression, "set": _expression, "check": _expression, "while": _while, "jump": _jump, "flow": _do,
-    "run_action": _action,
-}  # fmt: skip
+            yield f"there is no message `{value}`", nearest(value, names) or f"write it under `define bot {value}`"

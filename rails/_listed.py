@@ -6,11 +6,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.turn import nearest
 from rails import _code, _stock
-from rails._lint import called, name_of, near, reach
+from rails._lint import called, name_of, reach
 from rails._script import Findings, Flow, Message, Place
 
 _MOST = 40
+_ONWARDS = ("note", "hold_whole")  # Kindrail's actions that bear on the answer to come
 _RUNS = frozenset(("run_action", "if", "while", "set", "jump", "flow", "break", "continue"))  # the others wait
 
 
@@ -26,30 +28,44 @@ class Listing:
     lines: frozenset[str]  # keys of the policy's `say`
     languages: tuple[str, ...]
     judge: str
+    stock: bool  # the folder is a NeMo configuration, where a model may write messages
     found: Findings
     reached: dict[str, Flow] = field(default_factory=dict)
     fast: dict[str, list[str]] = field(default_factory=lambda: {"input": [], "output": []})
     slow: dict[str, list[str]] = field(default_factory=lambda: {"input": [], "output": []})
 
-    def take(self, kind: str, listed: Sequence[str], places: Mapping[str, Place]) -> None:
-        """The flows of the input or the output list. `places`: where an entry stands, by "input:its name"."""
+    def take(self, kind: str, listed: Sequence[str], places: Mapping[str, Place] | None) -> None:
+        """The flows of the input or the output list.
+
+        places: where an entry of config.yml stands, by "input:its name"; None: the policy itself lists them.
+        """
         if len(listed) > _MOST:
-            self.found.fault(self.found.whole, f"{len(listed)} {kind} flows are listed: {_MOST} are the most")
-        for entry in listed:
-            place = places.get(f"{kind}:{entry}")
-            side = self.slow if self._take(name_of(entry), place) else self.fast
+            message = f"{len(listed)} {kind} flows are listed: {_MOST} are the most"
+            self._refuse((kind,), None if places is None else self.found.whole, message, "")
+        for number, entry in enumerate(listed):
+            place = None if places is None else places.get(f"{kind}:{entry}", self.found.whole)
+            side = self.slow if self._take(name_of(entry), (kind, number), place) else self.fast
             side[kind].append(entry)
 
-    def _take(self, name: str, place: Place | None) -> bool:
+    def _refuse(self, option: tuple[str | int, ...], place: Place | None, message: str, hint: str) -> None:
+        """A fault of a list: in config.yml, or of the policy's own."""
+        if place is None:
+            self.found.option(option, message, hint)
+        else:
+            self.found.fault(place, message, hint)
+
+    def _take(self, name: str, option: tuple[str | int, ...], place: Place | None) -> bool:
         """Takes one flow up with all that it calls. Whether it asks a language model."""
         calls = {other for flow in self.flows.values() for _, other in called(flow)}
         scripts = [script for one in sorted({name, *calls} - self.flows.keys()) for script in _stock.library(one)]
         library = {flow.id: flow for script in scripts for flow in script.flows}
         if name not in self.flows and name not in library:
             if name not in self.named:
-                hint = near(name, {*self.named, *_stock.library_flows()})
-                self.found.fault(place or self.found.whole, f"there is no flow `{name}`", hint)
+                hint = nearest(name, {*self.named, *_stock.library_flows()})
+                self._refuse(option, place, f"there is no flow `{name}`", hint)
             return False
+        if place or name in self.flows:
+            option = ()  # the fault of a flow that can be looked at stands there
         found = reach(name, {**library, **self.flows})
         self.reached.update(found)
         reached = list(found.values())
@@ -59,9 +75,9 @@ class Listing:
         self._bring(reached, {message.name: message for script in scripts for message in script.messages}, place)
         for flow in reached:
             self._judges_at_once(flow)
-        asks = any(self._asks(element) for flow in reached for element in flow.elements)
+        asks = any(self._asks(flow, element) for flow in reached for element in flow.elements)
         if asks:
-            self._slow(place, f"the flow `{name}` asks a language model")
+            self._slow(place, f"the flow `{name}` asks a language model", option)
         return asks
 
     def _judges_at_once(self, flow: Flow) -> None:
@@ -101,24 +117,37 @@ class Listing:
         """Whether a text stands behind `bot name`."""
         return name == "stop" or name.startswith("$") or name in self.messages or name.replace(" ", "_") in self.lines
 
-    def _asks(self, element: Mapping[str, Any]) -> bool:
+    def _asks(self, flow: Flow, element: Mapping[str, Any]) -> bool:
         """Whether a language model is asked here: by an action, or to write a message that has no text."""
         name = element.get("action_name", "")
         if name == "utter":
             value = element["action_params"]["value"]
-            return isinstance(value, str) and not self._said(value)
+            written = self.stock or flow.id not in self.flows  # elsewhere a message without a text is a fault
+            return written and isinstance(value, str) and not self._said(value)
         if name in self.own:
             return False
         if name in self.functions:
             return _code.asks_model(self.functions[name])
         return _stock.CORE.get(name, False)
 
-    def _slow(self, place: Place, what: str) -> None:
+    def _slow(self, place: Place, what: str, option: tuple[str | int, ...] = ()) -> None:
         """What asks a model runs through NeMo's own path, and needs a judge."""
         if self.judge:
             self.found.note(place, f"{what}: it runs through NeMo's own path with the judge `{self.judge}`")
         else:
-            self.found.fault(place, what, "name the model that it may ask: `judge: model-name` beside `folder`")
+            hint = "name the model that it may ask: `judge: model-name` beside `folder`"
+            self._refuse(option, None if option else place, what, hint)
+
+    def late(self) -> None:
+        """Faults for what can only be asked of an answer to come, in flows that run on answers alone."""
+        begun = [*map(name_of, (*self.fast["input"], *self.slow["input"])), *(flow.id for flow in self._dialog())]
+        heard = {name for one in begun for name in reach(one, self.flows)}
+        for flow in (flow for name, flow in self.reached.items() if name in self.flows and name not in heard):
+            for element in flow.elements:
+                name = element.get("action_name")
+                if name in _ONWARDS and name in self.own:
+                    message = f"`{name}` comes too late: `{flow.id}` runs on answers only"
+                    self.found.fault(flow.place_of(element), message, "call it in a flow of the `input` list")
 
     def dialog(self) -> bool:
         """Whether there are flows that begin with `user ...`; each is noted."""

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rails._bot import Text
-from rails._calls import Action
+from proxy.turn import RailFault
+from rails._bot import Text, sayable
+from rails._calls import Action, Failed, Threads
 from rails._context import REWRITTEN, Context, FlowFault, Name
 from rails._flows import Flow, Folder, Place
 from rails._nemo import ActionResult, FlowConfig, RailOutcome, State, compute_next_state, flow_id, flow_params
@@ -39,7 +40,7 @@ class Ran:
     flow: str  # its id, without parameters
     said: list[Said]
     stopped: bool
-    place: Place  # of what decided: the last `bot` or `stop`, else the last rewriting, else the flow
+    place: Place  # of what decided: the last `bot` or `stop`, else rewriting, else action with effects; else the flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,10 @@ class Runner:
         self._texts = {
             name: Text(message.texts, message.place) for name, message in folder.messages.items() if not message.fixed
         }
-        self._actions = {name: Action(call, name in folder.functions) for name, call in actions.items()}
+        threads = Threads()
+        self._actions = {
+            name: Action(call, threads if name in folder.functions else None) for name, call in actions.items()
+        }
         self._configs = {name: self._config(flow) for name, flow in folder.flows.items()}
         listed = {*folder.input, *folder.output, *folder.flows}
         self._starts = {flow: (flow_id(flow), flow_params(flow)) for flow in listed}
@@ -90,15 +94,15 @@ class Runner:
         """The flow for NeMo's machine: in a copy, since the machine writes into it; it runs where it is called, and
         also wakes on the events that it makes itself.
         """
-        config = FlowConfig(id=flow.id, elements=[self._prepared(flow, one) for one in flow.elements], is_subflow=True)
+        elements = [self._prepared(flow, number) for number in range(len(flow.elements))]
+        config = FlowConfig(id=flow.id, elements=elements, is_subflow=True)
         for element in config.elements:
             if element.get("action_name") == "create_event":
                 config.trigger_event_types.append(element["action_params"]["event"]["_type"])
         return config
 
-    def _prepared(self, flow: Flow, element: dict[str, Any]) -> dict[str, Any]:
-        place = _place(flow, element)
-        made = dict(element)
+    def _prepared(self, flow: Flow, number: int) -> dict[str, Any]:
+        place, made = flow.at(number), dict(flow.elements[number])
         for key in ("key", "action_result_key"):
             if made.get(key):
                 made[key] = Name(made[key])
@@ -127,6 +131,7 @@ class _Run:
         self._context = context
         self._given = given
         self._events: list[dict[str, Any]] = []
+        self._effect: Place | None = None  # of the last action that asks something of the house
 
     async def play(self, *events: dict[str, Any]) -> None:
         """From the event that starts the flow to its end."""
@@ -160,7 +165,7 @@ class _Run:
         if self.ran.said:
             self.ran.place = self.ran.said[-1].place
         else:
-            self.ran.place = self._context.rewritten or self._flows[self.ran.flow].place
+            self.ran.place = self._context.rewritten or self._effect or self._flows[self.ran.flow].place
 
     # -- saying --------------------------------------------------------------------------------------------------------
 
@@ -178,19 +183,23 @@ class _Run:
 
     def _filled(self, intent: Any, step: _Step) -> str | None:
         """The text of a `bot ...` that is made from variables."""
-        if step.text:
-            try:
-                return step.text.render(self._context, self._context.nth)
-            except FlowFault as fault:
-                raise step.fault(str(fault)) from None
-            except Exception as error:
-                raise step.fault(f"its message cannot be filled in ({type(error).__name__})") from None
-        if not intent.startswith("$"):
+        if step.text is None and not intent.startswith("$"):
             return None
-        value = self._context.value(intent)
-        if value is None or value is intent:
-            raise step.fault(f"it is to say `{intent}`, which has not been set")
-        return str(value)
+        try:
+            if step.text is None:
+                return self._set(intent)
+            return step.text.render(self._context, self._context.language, self._context.nth)
+        except FlowFault as fault:
+            raise step.fault(str(fault)) from None
+        except Exception as error:
+            raise step.fault(f"its message cannot be filled in ({type(error).__name__})") from None
+
+    def _set(self, variable: str) -> str:
+        """The text of a `bot $x`."""
+        value = self._context.value(variable)
+        if value is None or value is variable:
+            raise FlowFault(f"it is to say `{variable}`, which has not been set")
+        return sayable(str(value))
 
     # -- acting --------------------------------------------------------------------------------------------------------
 
@@ -230,9 +239,14 @@ class _Run:
             raise step.fault(f"there is no action `{name}`")
         offered = {**self._given, "config": self._state.rails_config, "events": self._events}
         try:
-            return await step.action.answer(step.element["action_params"], self._context, offered)
-        except Exception as error:
-            raise step.fault(f"action `{name}` failed ({type(error).__name__})") from None
+            answer = await step.action.answer(step.element["action_params"], self._context, offered)
+        except RailFault as fault:  # ours, and without a text
+            raise step.fault(str(fault)) from None
+        except Failed as error:
+            raise step.fault(f"action `{name}` failed ({error})") from None
+        if step.action.effects:
+            self._effect = step.place
+        return answer
 
     def _store(self, changes: Mapping[str, Any], step: _Step) -> None:
         try:
@@ -260,15 +274,8 @@ class _Run:
     def _cannot(self, error: Exception) -> FlowFault:
         """NeMo's machine failed. Its message may quote values: only the expression is told, as the flow has it."""
         for flow in self._flows.values():
-            for element in flow.elements:
+            for number, element in enumerate(flow.elements):
                 written = element.get("expression")
                 if written and str(error).startswith(f"Error evaluating '{written}':"):
-                    line = (element.get("_source_mapping") or {}).get("line_number", flow.place.line)
-                    return FlowFault(
-                        f"flow `{flow.id}` ({Place(flow.place.file, line)}): `{written}` cannot be computed"
-                    )
+                    return FlowFault(f"flow `{flow.id}` ({flow.at(number)}): `{written}` cannot be computed")
         return self._fault(f"it cannot go on ({type(error).__name__})")
-
-
-def _place(flow: Flow, element: Mapping[str, Any]) -> Place:
-    return Place(flow.place.file, (element.get("_source_mapping") or {}).get("line_number", flow.place.line))

@@ -33,10 +33,13 @@ class Flow:
 
     def at(self, number: int) -> Place:
         """Where the element of this number stands; a jump that NeMo added stands where the one before it does."""
-        for element in reversed(self.elements[: number + 1]):
-            if "_source_mapping" in element:
-                return Place(self.place.file, element["_source_mapping"]["line_number"])
-        return self.place
+        written = (element for element in reversed(self.elements[: number + 1]) if "_source_mapping" in element)
+        return self.place_of(next(written, {}))
+
+    def place_of(self, element: Mapping[str, Any]) -> Place:
+        """Where an element of this flow stands; the flow's own place where that is not known."""
+        source = element.get("_source_mapping") or {}
+        return Place(self.place.file, source.get("line_number", self.place.line))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ class Message:
     @property
     def fixed(self) -> bool:
         """Whether nothing in it is filled in when it is said."""
-        return not any("$" in text or "{{" in text for variants in self.texts.values() for text in variants)
+        texts = (text for variants in self.texts.values() for text in variants)
+        return not any(mark in text for text in texts for mark in ("$", "{{", "{%"))
 
 
 class Source:
@@ -100,6 +104,10 @@ class Findings:
     def note(self, place: Place, message: str, hint: str = "") -> None:
         """Takes down what a safety team should know of a place."""
         self.notes.append(self._told(place, message, hint))
+
+    def option(self, option: tuple[str | int, ...], message: str, hint: str = "") -> None:
+        """Takes down what is wrong with an option of the rail, such as ("input", 3)."""
+        self.faults.append(Fault.of(option, message, hint))
 
     def _told(self, place: Place, message: str, hint: str) -> Fault:
         source = self._sources.get(place.file) or Source(place.file, "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,11 @@ from proxy.turn import Fault, Span, plain
 from rails._flows import Flow
 from rails._nemo import RailOutcome
 from rails._presidio import ANY, ENTITIES, Detector, engine
+from rails._script import Source, inside
+from rails._stock import entries
 
 NAMES = ("detect_sensitive_data", "mask_sensitive_data")
+_SECTION = ("rails", "config", "sensitive_data_detection")
 _TARGETS: Mapping[str, Any] = {"input": "user_message", "output": "bot_message"}
 _MASKED_FROM = 0.4  # the least score at which NeMo masks, whatever `score_threshold` says
 _INLINE = 1000  # characters: longer texts are analysed in a thread, so that others do not wait
@@ -66,8 +70,7 @@ class Sensitive:
             if entity not in known:
                 message = f"`{entity}` is not looked for: Presidio needs a language model for it"
                 hint = "the policy's `pii` rail hides what people tell of themselves, names and places too"
-                file, line, snippet = _where(entity, folder)
-                yield Fault(f"{name}/{file}", line, snippet.find(entity) + 1, message, snippet, hint)
+                yield replace(_where(entity, folder, name), message=message, hint=hint)
 
     def _finder(self, options: Any, at_least: float) -> _Finder | None:
         return _Finder(options.entities, self._own, at_least) if options.entities else None
@@ -142,10 +145,12 @@ def _recognizer(written: Mapping[str, Any]) -> PatternRecognizer:
         raise ValueError(f"the recognizer {name} under `sensitive_data_detection` is none: {error}") from None
 
 
-def _where(entity: str, folder: Path) -> tuple[str, int, str]:
-    """The file, the line and its text in which a folder's configuration names an entity."""
-    for file in sorted(folder.rglob("*.y*ml")):
-        for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
-            if entity in line:
-                return file.relative_to(folder).as_posix(), number, line
-    return "config.yml", 1, entity
+def _where(entity: str, folder: Path, name: str) -> Fault:
+    """A fault without words, where the lists of a folder's configuration name an entity first."""
+    for path in inside(folder, ".yml", ".yaml"):
+        source = Source.read(path, folder)
+        lists = (entries(source.text, (*_SECTION, side, "entities")) for side in _TARGETS)
+        for node in (node for nodes in lists for node in nodes if node.value == entity):
+            line, column = node.start_mark.line, node.start_mark.column
+            return Fault(f"{name}/{source.file}", line + 1, column + 1, "", source.lines[line])
+    return Fault(f"{name}/config.yml", 1, 1, "")

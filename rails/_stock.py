@@ -67,7 +67,7 @@ def _join(stock: Stock, source: Source) -> None:
     except (TypeError, AttributeError):
         stock.faults.append(source.fault(1, "NeMo cannot read this: a list and a mapping are mixed up"))
     for kind in _LISTS:
-        for node in _nodes(source.text, ("rails", kind, "flows")):
+        for node in entries(source.text, ("rails", kind, "flows")):
             stock.places.setdefault(f"{kind}:{node.value}", Place(source.file, node.start_mark.line + 1))
 
 
@@ -105,8 +105,8 @@ def _listed(stock: Stock, path: Sequence[str]) -> tuple[str, ...]:
     return tuple(str(one) for one in value)
 
 
-def _nodes(text: str, path: Sequence[str]) -> list[yaml.ScalarNode]:
-    """The scalars of the list that stands under these keys."""
+def entries(text: str, path: Sequence[str]) -> list[yaml.ScalarNode]:
+    """The scalars of the list that stands under these keys of a YAML text, which know their places."""
     node = _find(text, path)
     return (
         [one for one in node.value if isinstance(one, yaml.ScalarNode)] if isinstance(node, yaml.SequenceNode) else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from proxy.turn import Segment
@@ -29,7 +30,7 @@ class Variables:
         self._words = folder.words.union(languages)
         self._recalled = frozenset(_RECALLED.findall(str([flow.elements for flow in folder.flows.values()])))
         own: dict[str, Callable[[Segment], Any]] = {
-            "session": self._session,
+            "session": lambda segment: deepcopy(self._session(segment)),  # what is remembered is never changed in place
             "rails": self._rails,
             "values": lambda _: dict(values),
         }
@@ -38,7 +39,7 @@ class Variables:
     def of(self, segment: Segment) -> Context:
         """The variables of a check."""
         context = Context({name: make(segment) for name, make in self._makers})
-        context.nth = answers(segment)
+        context.language, context.nth = segment.turn.language, answers(segment)
         context["user_message"] = segment.turn.user
         context["bot_message" if segment.role == "assistant" else "user_message"] = segment.text
         return context
@@ -60,7 +61,7 @@ class Variables:
                     f"flow `{ran.flow}` ({ran.place}) sets `$session.{name}` to what may not be kept: "
                     "session variables hold numbers, true/false and words that stand in the flow"
                 )
-        return changed
+        return deepcopy(changed)
 
     def _may_last(self, value: object) -> bool:
         if isinstance(value, str):
@@ -68,7 +69,7 @@ class Variables:
         return value is None or (isinstance(value, int | float) and math.isfinite(value))
 
     def _session(self, segment: Segment) -> dict[str, Any]:
-        """What flows have set, under what the app has set for this request."""
+        """What flows have set, under what the app has set for this request: the remembered values themselves."""
         turn = segment.turn
         given = {name: turn.settings[name] for name in self._settings if name in turn.settings}
         return {**turn.recall(self._key), **given}
@@ -78,7 +79,7 @@ class Variables:
         recall = segment.turn.recall
         shadow = ":shadow" if self._key.endswith(":shadow") else ""
         return {
-            name: dict(recall(name) or recall(kebab := name.replace("_", "-")) or recall(kebab + shadow))
+            name: deepcopy(dict(recall(name) or recall(kebab := name.replace("_", "-")) or recall(kebab + shadow)))
             for name in self._recalled
         }
 

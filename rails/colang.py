@@ -16,15 +16,15 @@ Actions: `pii`, `stop_intent`, `phrases`, `question`, `note`, `hold_whole`, `fla
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from proxy.turn import Act, Fault, FolderName, Hold, House, Options, PolicyError, Role, Seconds, Segment, Verdict
-from rails import _sensitive
-from rails._actions import Actions, Effects
+from rails import _patterns, _sensitive
+from rails._actions import ANSWERS, Actions, Effects
 from rails._flows import Folder, read
 from rails._runner import Context, FlowFault, Ran, Runner, Said
 from rails._variables import Variables, answers
@@ -116,22 +116,30 @@ class Rail:
         self._actions = Actions(house)
         self._folder = folder = read(
             house.folder / options.folder, house.folder, options.input, options.output, languages=house.languages,
-            actions={*self._actions.table, *_sensitive.NAMES}, lines=house.lines, code=house.code, judge=options.judge,
+            actions={*self._actions.table, *_sensitive.NAMES, *_patterns.NAMES}, lines=house.lines, code=house.code,
+            judge=options.judge, given=self._fields(options), answers=ANSWERS,
         )  # fmt: skip
         if faults := list(self._actions.misnamed(folder.flows)):
             raise PolicyError(faults)
         self.lines: dict[str, Mapping[str, Sequence[str]]] = {
             self._key(name): message.texts for name, message in folder.messages.items() if message.fixed
         }
+        self.places = {self._key(name): str(message.place) for name, message in folder.messages.items()}
         sensitive, unknown = _sensitive.bound(
             folder.flows, folder.config, house.folder / options.folder, options.folder
         )
         self.notes: tuple[Fault, ...] = (*folder.notes, *unknown)
-        ours = {**self._actions.table, **sensitive}
+        patterns = _patterns.bound(folder.flows, folder.config, house.folder / options.folder, house.folder)
+        ours = {**self._actions.table, **sensitive, **patterns}
         self._runner = Runner(folder, {**folder.functions, **ours})
         self._variables = Variables(folder, key, house.languages, options.settings, options.values)
         slow = folder.slow_input or folder.slow_output or folder.dialog
         self._judged = _judged(folder, options.judge, ours, house.lines) if slow else None
+
+    def _fields(self, options: RailOptions) -> dict[str, Collection[str]]:
+        """The fields of the variables that a flow finds; in Colang no name has a `-`."""
+        ids = {name for one in self._house.ids for name in (one, one.replace("-", "_"))}
+        return {"session": options.settings, "values": options.values, "rails": ids}
 
     def settle(self) -> None:
         """To be called once all rails of the policy are built. Raises `PolicyError` where a flow asks a missing one."""
@@ -149,7 +157,7 @@ class Rail:
                 break
         # An earlier message is not put to a model once more, what has been said to the user needs no model, and a trial
         # has none.
-        done = segment.past or doing.stopped or (doing.said and not answer) or not segment.turn.session
+        done = segment.past or doing.stopped or (doing.said and not answer) or segment.turn.trial
         if self._judged and not done:
             async for ran in self._judged.check("output" if answer else "input", segment, context, given):
                 self._follow(doing, ran, context, segment)
@@ -174,7 +182,7 @@ class Rail:
         if doing.stopped or (heard and doing.said):
             act = Act.END
             say = say if texts or say or not heard else "fallback"
-        elif doing.said or doing.text != segment.text:
+        elif say or texts or doing.text != segment.text:
             texts += [doing.text] if doing.text.strip() else []
             act = Act.REPLACE if say or texts else Act.DROP
         return Verdict(
@@ -189,10 +197,19 @@ class Rail:
         )
 
     def _spoken(self, said: Sequence[Said], segment: Segment) -> tuple[str, list[str]]:
-        """The key of the first line that was said, empty where it was filled in; and the texts behind it."""
+        """The key of the first line that was said, empty where it was filled in; and the texts behind it.
+
+        None of them is said twice: not here, and not in another part of the answer that was judged before.
+        """
+        answers_now = segment.role == "assistant" and not segment.past
+        told = segment.turn.memo.setdefault((self.key, "told"), {}) if answers_now else {}
         texts = [one.text if one.text is not None else self._line(one.name, segment) for one in said]
         key = self._key(said[0].name) if said and said[0].text is None else ""
-        return key, [text for text in (texts[1:] if key else texts) if text.strip()]
+        new = []
+        for text in texts:
+            if text.strip() and text not in new and told.setdefault(text, segment.before) == segment.before:
+                new.append(text)
+        return key, [text for text in new if not key or text != texts[0]]
 
     def _line(self, name: str, segment: Segment) -> str:
         """A fixed line in the turn's language, or the policy's first; its variants rotate with the answers."""

@@ -109,6 +109,7 @@ async def run(judged, segment, context=None, **given):
     direction = "output" if segment.role == "assistant" else "input"
     context = Context() if context is None else context
     context.update({"user_message": segment.turn.user, "lang": segment.turn.language})
+    context.language = segment.turn.language
     context["bot_message" if direction == "output" else "user_message"] = segment.text
     return [ran async for ran in judged.check(direction, segment, context, {"segment": segment, **given})]
 

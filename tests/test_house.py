@@ -66,7 +66,7 @@ ONLY = {  # module -> the only ones of ours that it may import
         "proxy.redact",
         "proxy.policy.model",
     ),
-    "proxy.judge": ("proxy.turn", "proxy.wire.events"),
+    "proxy.judge": ("proxy.turn", "proxy.line", "proxy.wire.events"),
     "proxy.settings": ("proxy.faults",),
     "proxy.judging": (
         "proxy.wire.escapes",

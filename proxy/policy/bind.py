@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -25,18 +26,19 @@ def bind(sheet: Sheet, file: PolicyFile, options: Sequence[Options], folder: Pat
     """
     enforced: dict[str, Rail] = {}
     house = House(
-        tuple(file.languages), _phrases(file), folder, frozen(file.say), frozenset(file.steer), enforced, code
-    )
+        tuple(file.languages), _phrases(file), folder, frozen(file.say), frozenset(file.steer), enforced, code,
+        frozenset(entry.id for entry in file.rails),
+    )  # fmt: skip
     bound: dict[int, Bound] = {}  # by their number in the file
     for number, (entry, chosen) in enumerate(zip(file.rails, options, strict=True)):
         if entry.mode == "off" and not getattr(rails.load(entry.rail).Rail, "masks", False):
             continue
-        with _blamed(sheet, number, entry):
+        with _blamed(sheet, number, entry, folder):
             one = bound[number] = _bound(file, entry, chosen, house, tuple(_examples(sheet, number, entry)))
             if one.mode == "enforce":
                 enforced.setdefault(one.kind, one.rail)
     if not sheet.faults:  # a rail that did not start is missed by others
-        _settle(sheet, file, bound)
+        _settle(sheet, file, bound, folder)
         _known_settings(sheet, file, bound)
     if sheet.faults:
         raise PolicyError(sheet.faults)
@@ -81,22 +83,31 @@ def _bound(file: PolicyFile, entry: Entry, options: Options, house: House, examp
     )
 
 
+def as_typed(file: str, folder: Path) -> str:
+    """A file that a rail names relative to the policy's folder, named as the folder is; any other stays as it is."""
+    return str(folder / file) if (folder / file.partition(":")[0]).exists() else file
+
+
 @contextmanager
-def _blamed(sheet: Sheet, number: int, entry: Entry) -> Iterator[None]:
-    """What a rail raises becomes faults: its own, or one at its entry."""
+def _blamed(sheet: Sheet, number: int, entry: Entry, folder: Path) -> Iterator[None]:
+    """What a rail raises becomes faults: in its files, at its options, or at its entry."""
     try:
         yield
     except PolicyError as error:
-        sheet.faults += error.faults
+        for fault in error.faults:
+            if fault.option:
+                sheet.fault(["rails", number, *fault.option], fault.message, fault.hint)
+            else:
+                sheet.faults.append(replace(fault, file=as_typed(fault.file, folder)))
     except ValueError as error:
         sheet.fault(["rails", number], f"the rail `{entry.id}` cannot start: {error}")
 
 
-def _settle(sheet: Sheet, file: PolicyFile, bound: Mapping[int, Bound]) -> None:
+def _settle(sheet: Sheet, file: PolicyFile, bound: Mapping[int, Bound], folder: Path) -> None:
     """Lets the rails look at each other, now that all are there."""
     for number, one in bound.items():
         if hasattr(one.rail, "settle"):
-            with _blamed(sheet, number, file.rails[number]):
+            with _blamed(sheet, number, file.rails[number], folder):
                 one.rail.settle()
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from proxy.faults import Fault, PolicyError, nearest
-from proxy.policy.bind import bind, frozen, settings
+from proxy.policy.bind import as_typed, bind, frozen, settings
 from proxy.policy.check import examine
 from proxy.policy.marks import compose, extend, fault, repeats
 from proxy.policy.model import Bound, Policy
@@ -122,8 +123,8 @@ def _policy(file: PolicyFile, bound: tuple[Bound, ...], path: Path, digest: str)
         stand_ins=file.stand_ins,
         rails=bound,
         keep=file.keep,
-        places=_brought(bound, "places"),
-        notes=tuple(dict.fromkeys(note for one in bound for note in getattr(one.rail, "notes", ()))),
+        places={key: as_typed(place, path.parent) for key, place in _brought(bound, "places").items()},
+        notes=tuple(replace(note, file=as_typed(note.file, path.parent)) for note in _notes(bound)),
         settings=settings(bound),
     )
 
@@ -131,6 +132,11 @@ def _policy(file: PolicyFile, bound: tuple[Bound, ...], path: Path, digest: str)
 def _brought(bound: Iterable[Bound], name: str) -> dict[str, Any]:
     """The lines that rails bring, or their places: one mapping of all rails' mappings of this name."""
     return {key: entry for one in bound for key, entry in getattr(one.rail, name, {}).items()}
+
+
+def _notes(bound: Iterable[Bound]) -> Iterable[Fault]:
+    """What the rails tell beside faults, each note once."""
+    return dict.fromkeys(note for one in bound for note in getattr(one.rail, "notes", ()))
 
 
 def _beside(options: Sequence[Options], folder: Path) -> Iterator[bytes]:

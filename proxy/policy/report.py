@@ -42,6 +42,7 @@ def tested(report: Report) -> Iterator[str]:
 def explained(policy: Policy, messages: list[Explained]) -> Iterator[str]:
     """A conversation, message by message and sentence by sentence."""
     yield f"{policy.label} ({policy.digest[:12]})"
+    yield from (indent(str(note), "  ") for note in policy.notes)  # such as which flows ask a model, which is not here
     for message in messages:
         yield ""
         yield f"{message.role} ({message.outcome.language})"

@@ -74,7 +74,7 @@ class Talk:
         self._settings = settings
         self._turns = 0
         self._history: list[Heard] = []
-        self.line = Line(policy, Turn("trial", policy.languages[0]), Memo())
+        self.line = Line(policy, Turn("trial", policy.languages[0], trial=True), Memo())
 
     def begin(self, text: str, language: str = "") -> None:
         """The next turn, in `language` or else in that of `text`; what the rails remember goes with it."""

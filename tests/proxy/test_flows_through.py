@@ -196,6 +196,18 @@ async def test_a_parents_setting_comes_with_the_request(ruled, header, answer, n
         assert "BE CALM" not in str(model.asked[1:])  # a setting holds for its request, and is not remembered
 
 
+async def test_settings_in_two_headers_are_one_list(ruled):
+    async with house(Model("A party!"), ruled) as home:
+        headers = [
+            ("content-type", "application/json"),
+            ("x-kindrail-set", "bedtime=off"),
+            ("x-kindrail-set", "bedtime"),
+        ]
+        body = b'{"model": "m", "messages": [{"role": "user", "content": "go on"}]}'
+        response = await home.client.post("/v1/chat/completions", content=body, headers=headers)
+    assert response.json()["choices"][0]["message"]["content"] == "Gently."
+
+
 @pytest.mark.parametrize(
     ("header", "told"),
     [("bedtme=on", "did you mean `bedtime`?"), ("zzz=1", "it has bedtime"), ("bedtime=" + "x" * 65, "64")],

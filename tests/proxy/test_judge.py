@@ -4,9 +4,17 @@ import asyncio
 
 import pytest
 from model import Model, event
+from test_line import Says, bound, policy
 
-from proxy.judge import Judge
-from proxy.turn import BackendFault
+from proxy.judge import Judge as Asking
+from proxy.line import Line
+from proxy.memo import Memo
+from proxy.turn import Act, BackendFault, RailFault, Turn, Verdict
+
+
+def Judge(model, *rails):
+    return Asking(model, Line(policy(*rails), Turn("t", "en"), Memo()))
+
 
 MESSAGES = [{"role": "user", "content": "Is it safe?"}]
 
@@ -71,3 +79,19 @@ async def test_events_without_text_say_nothing():
             yield odd
 
     assert await Judge(Odd())("guard", MESSAGES, {}) == "Yes"
+
+
+MASKS = bound("masks", Says("Jo Smith", Verdict(Act.REDACT)), mode="off", masks=True)
+
+
+async def test_what_the_policy_masks_no_other_model_reads():
+    model = Model("Yes.")
+    await Judge(model, MASKS)("guard", [{"role": "user", "content": "Is Jo Smith kind?"}], {})
+    assert model.asked[0]["messages"] == [{"role": "user", "content": "Is <WORD> kind?"}]
+
+
+async def test_what_cannot_be_masked_is_not_asked():
+    model, broken = Model("Yes."), bound("masks", Says("Jo", ValueError()), masks=True)
+    with pytest.raises(RailFault, match="could not be masked"):
+        await Judge(model, broken)("guard", [{"role": "user", "content": "Is Jo kind?"}], {})
+    assert model.asked == []

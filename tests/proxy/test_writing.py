@@ -8,7 +8,7 @@ from test_line import Says, bound, policy
 
 from proxy.line import Line
 from proxy.memo import Memo
-from proxy.turn import Act, Heard, Span, Turn, Verdict
+from proxy.turn import Act, Heard, Span, Turn, Verdict, spans_within
 
 
 class Writes:
@@ -135,6 +135,77 @@ async def test_a_finding_on_what_was_written_names_no_place_in_the_text():
         ("writes", True, ()),
         ("redacts", True, ()),
     ]
+
+
+class Appends:
+    """A rail that puts a mark behind every text: none stays as it came."""
+
+    async def check(self, segment):
+        return Verdict(Act.REPLACE, text=f"{segment.text.rstrip()}~ ")
+
+
+class Finds:
+    """A rail that redacts a datum which may lie over a seam."""
+
+    def __init__(self, datum):
+        self.datum = datum
+
+    async def check(self, segment):
+        around, offset = segment.before + segment.text + segment.after, len(segment.before)
+        start = around.find(self.datum)
+        spans = (
+            spans_within([Span(start, start + len(self.datum), "ID")], offset, len(segment.text)) if start >= 0 else ()
+        )
+        return Verdict(Act.REDACT, spans) if spans else Verdict()
+
+
+APPENDS = bound("appends", Appends(), roles=ROLES)
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("Call 212-555 now.", "Call <ID> now.~"),
+        ("Call 212-\\u0035\\u0035\\u0035 now.", "Call <ID> now.~"),  # spelt so that no rail should see it
+        ("One. Call 212-555 now. Two.", "One.~ Call <ID> now.~ Two.~"),
+    ],
+)
+async def test_no_datum_gets_through_because_a_rail_writes(text, sent):
+    found = bound("finds", Finds("212-555"), roles=ROLES, masks=True)
+    for rails in ([APPENDS, found], [found, APPENDS]):
+        assert (await drive(policy(*rails), text)).text == sent
+
+
+async def test_a_datum_over_two_messages_stays_covered():
+    found = bound("finds", Finds("212-\n555"), roles=ROLES, masks=True)
+    said = [Heard("user", "it is 212-"), Heard("user", "555, ok?")]
+    for rails in ([APPENDS, found], [found, APPENDS]):
+        for_now = await hearing(*rails).hear(said)
+        later = await hearing(*rails).history(said)
+        assert ([one.strip() for one in for_now.texts], [one.strip() for one in later]) == (
+            ["it is <ID>~", "<ID>, ok?~"],
+            ["it is <ID>~", "<ID>, ok?~"],
+        )
+
+
+@pytest.mark.parametrize("verdict", [Verdict(Act.DROP), Verdict(Act.REPLACE, say="a")])
+async def test_what_a_rail_took_away_stays_away(verdict):
+    memo = Memo()
+    heard = await hearing(bound("drops", Says("X", verdict)), memo=memo).hear([Heard("user", "X marks it")])
+    assert heard.texts == ("[a]" if verdict.say else "",)
+    for memory in (memo, Memo()):
+        assert await hearing(bound("drops", Says("X", verdict)), memo=memory).history(
+            [Heard("user", "X marks it")]
+        ) == [""]
+
+
+async def test_an_end_behind_a_rail_that_writes_is_remembered():
+    """The goodbye is said, and the latch holds."""
+    stops = bound("stops", Says("stop", Verdict(Act.END, say="bye", remember={"quiet": True})))
+    later = bound("later", Says("stop", Verdict(Act.END, say="b", remember={"seen": True})))
+    line = hearing(wrote(), stops, later)
+    heard = await line.hear([Heard("user", "stop that bad thing")])
+    assert (heard.end, line.turn.recall("stops"), line.turn.recall("later")) == ("[bye]", {"quiet": True}, {})
 
 
 @pytest.mark.parametrize(

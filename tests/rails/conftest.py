@@ -85,8 +85,8 @@ def colang(house: Callable[..., House], tmp_path: Path) -> Callable[..., Any]:
         folder = tmp_path / "flows"
         folder.mkdir(exist_ok=True)
         (folder / "house.co").write_text(flows, "utf-8")
-        notes = frozenset({"calm"})
-        built = replace(house(secrets=SECRETS), folder=tmp_path, lines=LINES, notes=notes, rails=rails or {})
+        names = {"notes": frozenset({"calm"}), "ids": frozenset({"hide-private", "crisis"})}
+        built = replace(house(secrets=SECRETS), folder=tmp_path, lines=LINES, rails=rails or {}, **names)
         return Rail(key, RailOptions(folder="flows", **{"input": [], "output": [], **options}), built)
 
     return build

@@ -123,7 +123,7 @@ async def test_a_text_is_looked_at_once_a_turn(actions, told, segment, turn):
 
 async def test_what_the_line_has_asked_is_not_asked_again(actions, told, segment):
     seen = segment("I am 7", before="hi ")
-    seen.turn.memo["verdict", "hide-private", "user", 3, "I am 7"] = Verdict(spans=(Span(0, 1, "SCHOOL"),))
+    seen.turn.memo[seen.asked("hide-private")] = Verdict(spans=(Span(0, 1, "SCHOOL"),))
     assert await actions.pii("I am 7", seen) == {"found": True, "entities": ["SCHOOL"]}
     assert told.asked == []
 

@@ -1,13 +1,12 @@
 """What becomes of a message or a sentence when flows have run on it, in three languages."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from proxy.turn import Act, Heard, PolicyError, Segment, Span, Verdict
+from proxy.turn import Act, Heard, PolicyError, Span, Verdict
 from rails._flows import Place, read
 from rails._runner import FlowFault, Ran, Said
 from rails.colang import Rail, RailOptions
@@ -135,6 +134,7 @@ async def test_what_a_flow_asks_of_the_house(rail, judge, turn, language, text):
 WHYS = [
     ("user", "her secret", "bot refuse secrets", "What somebody else has told in secret is not told on."),
     ("user", "mend me", '$user_message = "mended"', ""),
+    ("user", "a fire", 'execute flag(name="review")', ""),
     ("assistant", "Her secret. ", "bot refuse secrets", "Answers do not tell secrets either."),
     ("user", "hello", "", ""),
 ]
@@ -233,7 +233,7 @@ def test_a_wrong_name_is_refused_at_its_line(of, line, hint):
 
 def test_a_missing_rail_is_refused_once_all_are_built(of):
     flow = of("$found = execute stop_intent(text=$user_message)")
-    with pytest.raises(PolicyError, match=r"flows/house.co:2:1: `stop_intent` asks the policy's `stop` rail"):
+    with pytest.raises(PolicyError, match=r"flows/house.co:2:3: `stop_intent` asks the policy's `stop` rail"):
         flow.settle()
 
 
@@ -309,9 +309,9 @@ def slow(rail, monkeypatch):
     return rail(input=["no secrets of others", "two lines", "fewer words"], output=["end it"], judge="owl"), asked
 
 
-async def test_a_trial_asks_no_model(slow, judge):
+async def test_a_trial_asks_no_model(slow, judge, turn):
     flows, seen = slow
-    assert (await judge(flows, "a bad word", role="user")).act is Act.PASS
+    assert (await judge(flows, "a bad word", role="user", turn=turn(trial=True))).act is Act.PASS
     assert len(seen) == 1
 
 
@@ -377,20 +377,3 @@ def test_constants(written, value):
 def test_names_that_no_flow_can_read(options):
     with pytest.raises(ValidationError, match="no flow can read"):
         RailOptions(folder="flows", **options)
-
-
-# -- what it costs -----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("messages", [1, 100])
-async def test_a_passing_flow_costs_little(rail, turn, messages):
-    """The median of many; a fifth of a millisecond is the limit, and a busy machine doubles what is measured."""
-    flows = rail(input=["no secrets of others"])
-    talk = tuple(Heard("user", f"message {n}") for n in range(messages))
-    costs = []
-    for n in range(300):
-        segment = Segment("user", f"tell me a story {n}", turn(history=talk))
-        begun = time.process_time()
-        await flows.check(segment)
-        costs.append(time.process_time() - begun)
-    assert sorted(costs)[150] < 0.0004

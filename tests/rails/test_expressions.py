@@ -1,8 +1,11 @@
-"""Expressions give what NeMo's own function gives, and fail as it fails."""
+"""Expressions give what NeMo's own function gives, and fail where it fails."""
+
+import weakref
 
 import pytest
 from nemoguardrails.colang.v1_0.runtime.eval import eval_expression
 
+from rails._context import Context, FlowFault
 from rails._expressions import evaluate
 
 CONTEXT = {
@@ -15,8 +18,8 @@ EXPRESSIONS = [
     "$history[0]['role']", '"fox" in $word', "$word.upper()", "$rails.crisis.at != None and $n - $rails.crisis.at < 5",
     "$n if $yes else 0", '"$n"', "($n, 2)", "$n == 3 or $missing.at", "True", '"a" + $word', "$list[0:1]", "$n_n", "$nn",
     # and what fails
-    "$n +", "$n = 3", "open('x')", "$word.__class__", "[x for x in $list]", "{'a': 1}", "$none + 1", "$list[9]", "",
-    "lambda: 1", "9 ** 9 ** 9", '"a" * 1000000', "$session.asked.x.y",
+    "$n +", "$n = 3", "open('x')", "[x for x in $list]", "{'a': 1}", "$none + 1", "$list[9]", "",
+    "lambda: 1", '"a" * 1000000', "$session.asked.x.y",
 ]  # fmt: skip
 
 
@@ -36,6 +39,30 @@ def test_one_expression_sees_each_time_the_variables_of_its_own_check():
     values = [evaluate("$n == $other.x", {"n": n, "other": {"x": 2}}) for n in (1, 2, 3)]
     assert values == [False, True, False]
     assert evaluate("$n == $other", {"n": None}) is True  # nothing is left of the check before
+
+
+class Words(str):
+    """A text whose end can be seen."""
+
+
+@pytest.mark.parametrize("text", ["$said == 3", "$said.lower() and 1", "$said + 1", "$said[99]"])
+def test_nothing_that_was_said_is_kept(text):
+    said = Words("my own words")
+    gone = weakref.ref(said)
+    outcome = []
+    try:
+        outcome.append(type(evaluate(text, {"said": said})))
+    except Exception as error:
+        outcome.append(type(error))
+    del said
+    assert len(outcome) == 1
+    assert gone() is None
+
+
+def test_what_reads_without_end_is_told_as_such():
+    context = Context(n=1)
+    with pytest.raises(FlowFault, match="it never ends"):
+        [evaluate("$n + 1", context) for _ in range(10_000)]
 
 
 def test_nemos_machine_uses_it():

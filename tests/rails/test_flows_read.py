@@ -1,6 +1,11 @@
 """A folder of flows, read: what comes out of a good one, and each fault of a bad one at its line."""
 
+import gc
+import os
+import py_compile
 import sys
+from importlib.util import cache_from_source
+from py_compile import PycInvalidationMode
 
 import pytest
 
@@ -70,6 +75,9 @@ def test_a_good_folder(folder):
 def test_a_flow_is_what_nemo_makes_of_the_whole_file(folder):
     read = folder({"a.co": GOOD})
     whole = {flow["id"]: flow["elements"] for flow in parse_colang_file("flows/a.co", content=GOOD)["flows"]}
+    for element in (element for elements in whole.values() for element in elements if "_source_mapping" in element):
+        source = element["_source_mapping"]
+        source["line_text"] = GOOD.splitlines()[source["line_number"] - 1]  # NeMo cuts its margin off
     assert read.flows["a"].elements == whole["a"]
     assert read.flows["b"].elements == whole["b"][1:]  # without the element that calls it a subflow
 
@@ -81,7 +89,7 @@ def test_a_flow_may_call_one_of_nemos(folder):
 
 def test_a_message_that_is_filled_in_is_not_fixed(folder):
     say = 'define bot hello\n  "Hi $name"\ndefine bot hello (it)\n  "Ciao {{ nome }}"\n'
-    read = folder({"a.co": "define flow a\n  bot hello\n" + say})
+    read = folder({"a.co": "define flow a\n  $name = 1\n  $nome = 1\n  bot hello\n" + say})
     assert not read.messages["hello"].fixed
     assert {"name", "nome"} <= read.variables
 
@@ -96,6 +104,12 @@ BAD = [  # the file, the line of the fault, a part of what is told
     (f"{A}  flub no\n", 2, "Unknown main token 'flub'"),
     (f"{A}  bot no\n  execute phrases(text=b)\n  stop\n", 3, "a parameter is a value or a variable"),
     (f"{A}  goto nowhere\n", 2, "nowhere"),
+    (f"{A}  if $role\n    bot no\n  elif $lang\n    bot no\n", 4, "write `else if`"),
+    (f"{A}  if $role == true\n    bot no\n", 2, "write `True`"),
+    (f"{A}  if $history.append(3)\n    bot no\n", 2, "no method `.append(...)`"),
+    (f"{A}  execute phrases([1])\n", 2, "a parameter is a value or a variable"),
+    (f"{A}  bot no ($role)\n", 2, "takes no parameters"),
+    (f'{A}  bot x\ndefine bot x\n  "x"\ndefine bot x (IT)\n  "x"\n', 5, "write `(it)`"),
     ("flow a\n  bot say x\n", 1, "nothing is defined in it"),
     (f"{A}  bot no\nbot no\n", 3, "belongs to no definition"),
     (f"{A}\tbot no\n", 2, "not with tabs"),
@@ -125,9 +139,10 @@ BAD = [  # the file, the line of the fault, a part of what is told
     (f"{A}  do a\n", 2, "leads back to `a`"),
     (f"{A}  do b\ndefine subflow b\n  do a\n", 4, "leads back to `b`"),
     (f"{A}  bot no\ndefine flow a\n  bot no\n", 3, "stands in flows/a.co:1 already"),
+    (f'{A}  bot x\ndefine bot x\n  "one"\n  "  "\ndefine bot x (it)\n  "uno"\n', 3, "the message `x` has an empty text"),
     (f'{A}  bot x\ndefine bot x\n  "one"\ndefine bot x (it)\n  "uno"\ndefine bot x\n  "two"\n', 7, "in flows/a.co:3 already"),
-    (f'{A}  bot half\ndefine bot half\n  "half"\n', 3, "no text in it"),
-    (f'{A}  bot half\ndefine bot half (it)\n  "mezzo"\n', 3, "no text in en"),
+    (f'{A}  bot half\ndefine bot half\n  "half"\n', 3, "no text in `it`"),
+    (f'{A}  bot half\ndefine bot half (it)\n  "mezzo"\n', 3, "no text in `en`"),
     (f"{A}  user asks for secrets\n  bot no\n", 2, "cannot wait"),
     (f"{A}  $b = ...\n", 1, "asks a language model"),
     ("define flow b\n  user asks for secrets\n  bot no\n" + A + "  bot no\n", 1, "what the user means"),
@@ -153,9 +168,50 @@ def test_all_faults_are_told_at_once_and_none_that_follows_from_another(folder):
     assert [(one.file, one.line) for one in found] == [("flows/a.co", 2), ("flows/b.co", 3), ("flows/b.co", 4)]
 
 
-def test_an_unknown_flow_in_the_list_is_a_fault_of_the_folder(folder):
-    (found,) = faults(folder, {"a.co": "define flow secrets\n  bot no\n"}, input=["secret"])
-    assert (found.file, found.line, found.hint) == ("flows", 1, "did you mean `secrets`?")
+ALONE = [  # the file, the line of the only fault, a part of what is told
+    (f"{A}  bot nno\n", 2, "there is no message `nno`"),  # and not that a model would have to write it
+    (f'{A}  bot x\ndefine bot x\n  "x\ndefine bot x (it)\n  "y"\n', 4, "one line in quotes"),
+    (f'{A}  bot x\ndefine bot x\n  "x"\ndefine bot x (IT)\n  "y"\n', 5, "small letters"),
+    (f"{A}  if $role\n    bot no\n  elif $lang\n    bot no\n", 4, "no `elif`"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "told"), ALONE)
+def test_a_fault_brings_no_others_with_it(folder, text, line, told):
+    (found,) = faults(folder, {"a.co": text})
+    assert (found.file, found.line) == ("flows/a.co", line)
+    assert told in found.message
+
+
+def test_texts_have_methods(folder):
+    assert folder({"a.co": f'{A}  if "x" in $user_message.lower()\n    bot no\n'})
+
+
+@pytest.mark.parametrize("call", ['note(key="calm")', "hold_whole"])
+def test_what_bears_on_the_answer_comes_too_late_in_it(folder, call):
+    late, called = f"{A}  bot no\n  do b\n", f"define subflow b\n  execute {call}\n"
+    given = {"actions": {"note", "hold_whole"}, "input": [], "output": ["a"]}
+    (found,) = faults(folder, {"a.co": late, "b.co": called}, **given)
+    assert (found.file, found.line, found.hint) == ("flows/b.co", 2, "call it in a flow of the `input` list")
+    assert folder({"a.co": late, "b.co": called}, **{**given, "input": ["b"]})
+
+
+LISTED = [  # the policy's lists, the option that is at fault, and what is told
+    ({"input": ["secrets", "secret"]}, ("input", 1), "did you mean `secrets`?"),
+    ({"output": ["sercets"]}, ("output", 0), "did you mean `secrets`?"),
+    ({"input": ["self check input"]}, ("input", 0), "judge: model-name"),
+    ({"input": ["secrets"] * 41}, ("input",), "41 input flows"),
+    ({}, ("folder",), "name the flows of this folder"),
+]
+
+
+@pytest.mark.parametrize(("listed", "option", "told"), LISTED)
+def test_a_fault_of_the_policys_own_lists_is_told_of_the_option(folder, listed, option, told):
+    files = {"a.co": "define flow secrets\n  bot no\n"}
+    lists = {"input": None, "output": None, **listed}
+    (found,) = faults(folder, files, lines={"refuse_to_respond"}, **lists)
+    assert (found.file, found.option) == ("", option)
+    assert told in f"{found.message} {found.hint}"
 
 
 def many(number):
@@ -165,7 +221,6 @@ def many(number):
 @pytest.mark.parametrize(
     ("text", "listed", "told"),
     [
-        (many(41), [f"f{n}" for n in range(41)], "41 input flows"),
         (many(401), ["f0"], "401 flows"),
         (many(1) + "\n" * 20_000, ["f0"], "lines"),
     ],
@@ -179,11 +234,6 @@ def test_there_are_limits(folder, text, listed, told):
 @pytest.mark.parametrize("text", ["", "define", "define flow", "define bot x", '"', '"""', "define flow a\n  if", "\\"])
 def test_scraps_end_in_faults_and_not_in_a_loop(folder, text):
     assert faults(folder, {"a.co": text})
-
-
-def test_a_folder_of_which_nothing_runs_is_a_fault(folder):
-    (found,) = faults(folder, {}, input=None, output=None)
-    assert (found.file, found.message) == ("flows", "no flow runs")
 
 
 def test_a_file_that_is_hidden_or_lies_elsewhere_is_not_read(folder, tmp_path):
@@ -219,6 +269,12 @@ def test_code_is_not_run_unless_allowed(folder, tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
+@pytest.mark.parametrize("code", [True, False])
+def test_an_action_with_the_name_of_one_of_kindrails_is_a_fault(folder, code):
+    (found,) = faults(folder, {"a.co": "define flow a\n  bot no\n", "actions.py": MINE}, actions={"mine"}, code=code)
+    assert (found.file, found.line, found.hint) == ("flows/actions.py", 4, "give this one another name")
+
+
 async def test_allowed_code_runs_and_shares_nothing(folder, tmp_path):
     one, two = folder(USE, code=True), folder(USE, code=True)
     assert await one.functions["mine"](text="x") == 1
@@ -226,7 +282,37 @@ async def test_allowed_code_runs_and_shares_nothing(folder, tmp_path):
     assert await two.functions["mine"](text="x") == 1
     assert one.functions["plain"]() == 2
     assert not [*tmp_path.rglob("__pycache__")]
+    del one, two
+    gc.collect()
     assert not [name for name in sys.modules if name.startswith("kindrail_policy_code")]
+
+
+LATER = """from __future__ import annotations
+from dataclasses import dataclass
+from nemoguardrails.actions import action
+@action()
+def plain():
+    @dataclass
+    class Made:
+        number: int = 2
+    return Made().number
+"""
+
+
+def test_code_finds_its_own_module_for_as_long_as_it_lives(folder):
+    files = {"a.co": "define flow a\n  execute plain\n", "actions.py": LATER}
+    assert folder(files, code=True).functions["plain"]() == 2
+
+
+@pytest.mark.parametrize("mode", PycInvalidationMode)
+async def test_what_runs_is_the_file_itself_and_no_compiled_one_beside_it(folder, tmp_path, mode):
+    planted = tmp_path / "flows" / "planted.py"
+    folder({**USE, "planted.py": MINE.replace("return 2", "return 3")}, code=True)
+    at = cache_from_source(str(tmp_path / "flows" / "actions.py"))
+    os.utime(planted, (1, 1))
+    os.utime(tmp_path / "flows" / "actions.py", (1, 1))
+    py_compile.compile(str(planted), at, invalidation_mode=mode)
+    assert folder({}, code=True).functions["plain"]() == 2
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,15 @@ define subflow rewrites by action
 define subflow does nothing
   $x = 1
 
+define subflow asks the house
+  execute flag(name="review")
+  execute shout(text="x")
+  if $name == "Tom"
+    execute flag(name="alert")
+  if $name == "Ada"
+    $user_message = "mended"
+  $x = 1
+
 define subflow remembers
   $session.asked = True
   $session.count = $session.count + 1
@@ -135,7 +144,12 @@ def spoils(list, map):
     map.clear()
 
 
+def flag(name, effects):
+    SEEN.append(name)
+
+
 ACTIONS = {
+    "flag": flag,
     "shout": shout, "fails": fails, "outcome": outcome, "shows": shows, "shows_class": Shows, "spoils": spoils,
     "note": lambda key: SEEN.append(key),
 }  # fmt: skip
@@ -179,8 +193,8 @@ async def test_what_is_said(runner):
     ],
 )
 async def test_a_message_with_variables_has_languages_and_variants(runner, lang, nth, text):
-    context = words(session={"town": "Rome"}, lang=lang)
-    context.nth = nth
+    context = words(session={"town": "Rome"})
+    context.language, context.nth = lang, nth
     assert (await runner.run("says", context, {})).said[1].text == text
 
 
@@ -197,11 +211,14 @@ async def test_a_line_of_the_policy_goes_by_its_name(runner):
         ("rewrites", "Ada", '$user_message = "1" + $user_message', "1" + SECRET),
         ("rewrites by action", "Tom", "$user_message = execute shout(text=$user_message)", SECRET.upper()),
         ("does nothing", "Tom", "define subflow does nothing", SECRET),
+        ("asks the house", "Bo", 'execute flag(name="review")', SECRET),
+        ("asks the house", "Tom", 'execute flag(name="alert")', SECRET),
+        ("asks the house", "Ada", '$user_message = "mended"', "mended"),
     ],
 )
 async def test_the_place_of_what_decided(runner, flow, name, place, text):
     context = words(name=name)
-    ran = await runner.run(flow, context, {})
+    ran = await runner.run(flow, context, {"effects": None})
     assert (context["user_message"], str(ran.place), ran.said, ran.stopped) == (text, PLACES[place], [], False)
 
 

@@ -117,13 +117,14 @@ async def test_a_pattern_that_takes_too_long_raises():
 
 
 def test_what_is_not_looked_for_is_told_with_its_line(tmp_path):
-    (tmp_path / "config.yml").write_text(CONFIG, "utf-8")
+    (tmp_path / "config.yml").write_text(f"# no PERSON, no LOCATION\n{CONFIG}", "utf-8")
     table, notes = bound(FLOWS, config(), tmp_path, "stock")
     assert set(table) == {"detect_sensitive_data", "mask_sensitive_data"}
     assert [(one.file, one.line, one.snippet.strip()) for one in notes] == [
-        ("stock/config.yml", 22, "- PERSON"),
-        ("stock/config.yml", 24, "entities: [EMAIL_ADDRESS, LOCATION]"),
+        ("stock/config.yml", 23, "- PERSON"),
+        ("stock/config.yml", 25, "entities: [EMAIL_ADDRESS, LOCATION]"),
     ]
+    assert [one.column for one in notes] == [13, 35]
     assert all(isinstance(one, Fault) and "`pii` rail" in one.hint for one in notes)
 
 

@@ -3,9 +3,12 @@
 import asyncio
 
 import pytest
+from colang_source import folder
 
 from proxy.turn import Act, Heard, Segment
-from rails._runner import FlowFault
+from rails._flows import Place
+from rails._runner import FlowFault, Ran
+from rails._variables import Variables
 
 # -- what flows read ---------------------------------------------------------------------------------------------------
 
@@ -39,7 +42,9 @@ async def test_what_a_flow_can_read(of, judge, turn, expression, value, fields):
         language="it", user="last of all", now=77.5, history=TALK, settings={"bedtime": True, "volume": 9},
         state={"house-flows": {"asked": 2, "bedtime": False}, "hide-private": {"at": 5}},
     )  # fmt: skip
-    flow = of(f"if {expression} == {value!r}", "  stop", settings=["bedtime"], values={"limit": "3", "name": "Bo"})
+    sets = ("$session.asked = 1", "$session.volume = 1")  # behind the `stop`: a flow of the folder has to set them
+    options = {"settings": ["bedtime"], "values": {"limit": "3", "name": "Bo"}}
+    flow = of(f"if {expression} == {value!r}", "  stop", *sets, **options)
     assert (await judge(flow, "hello", role="user", turn=seen, **fields)).act is Act.END
 
 
@@ -55,6 +60,29 @@ ANSWER_READS = [("$bot_message", "yes"), ("$user_message", "last"), ("$last_user
 async def test_what_a_flow_can_read_of_an_answer(of, judge, turn, expression, value):
     flow = of(f"if {expression} == {value!r}", "  stop", on="output")
     assert (await judge(flow, "yes", turn=turn(user="last"), before="Well, ")).act is Act.END
+
+
+ENGLISH, ITALIAN, KOREAN = (
+    f'define bot count{suffix}\n  "{text} $user_message."\n'
+    for suffix, text in (("", "One"), (" (it)", "Una"), (" (ko)", "하나"))
+)
+SAYS = [  # what is written, the language of the turn, what is said
+    (ENGLISH + ITALIAN + KOREAN, "en", "One x."),
+    (ENGLISH + ITALIAN + KOREAN, "it", "Una x."),
+    (KOREAN + ITALIAN + ENGLISH, "ko", "하나 x."),
+    (ENGLISH + ITALIAN, "ko", "One x."),  # a NeMo configuration may leave languages out: the first stands in
+    (ITALIAN + ENGLISH, "ko", "One x."),
+]
+
+
+@pytest.mark.parametrize(("messages", "language", "text"), SAYS)
+async def test_a_message_is_said_in_the_language_that_no_flow_mentions(
+    colang, judge, turn, tmp_path, messages, language, text
+):
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows" / "config.yml").write_text("rails: {input: {flows: [say]}}\n", "utf-8")
+    flows = colang(messages + "define subflow say\n  bot count\n", input=None, output=None)
+    assert (await judge(flows, "x", role="user", turn=turn(language=language))).text == text
 
 
 # -- what flows remember -----------------------------------------------------------------------------------------------
@@ -83,6 +111,27 @@ async def test_a_session_keeps_no_text_of_users(of, judge, turn, value):
     assert "`x`" in str(fault.value)
     assert "`$session.mood`" in str(fault.value)
     assert "my own words" not in str(fault.value)
+
+
+@pytest.mark.parametrize(("added", "kept"), [("calm", ["calm", "calm"]), ("my own words", None)])
+def test_what_is_changed_in_place_reaches_the_session_only_as_what_is_set_does(turn, added, kept):
+    state = {"flows": {"moods": ["calm"]}, "crisis": {"days": [1]}}
+    segment = Segment("user", "hello", turn(state=state))
+    flows = folder(
+        "define subflow x\n  $x = $rails.crisis.days", variables={"session", "rails"}, words=frozenset({"calm"})
+    )
+    variables = Variables(flows, "flows", ("en",), (), {})
+    context, ran = variables.of(segment), Ran("x", [], False, Place("house.co", 1))
+    context["session"]["moods"].append(added)
+    context["rails"]["crisis"]["days"].append(2)
+    if kept:
+        lasting = variables.lasting(context, segment, ran)
+        assert lasting == {"moods": kept}
+        assert lasting["moods"] is not context["session"]["moods"]
+    else:
+        with pytest.raises(FlowFault, match="may not be kept"):
+            variables.lasting(context, segment, ran)
+    assert state == {"flows": {"moods": ["calm"]}, "crisis": {"days": [1]}}
 
 
 async def test_only_what_has_changed_is_remembered(of, judge, turn):

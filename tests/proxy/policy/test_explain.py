@@ -132,8 +132,9 @@ async def test_a_line_of_json_with_settings(strange: Policy, settings: dict[str,
 
 async def test_what_a_rail_notes_holds_and_writes(strange: Policy) -> None:
     said = [("user", "softly, please"), ("assistant", "One. Two."), ("user", "go backwards")]
-    messages = await explain(strange, said)
-    assert list(explained(strange, messages))[2:] == [
+    _, note, _, *shown = explained(strange, await explain(strange, said))
+    assert "needs a model" in note  # what a trial passes over
+    assert shown == [
         "user (en)",
         ' 1 "softly, please"  odd            noted      it asks for calm (note: quiet)',
         '   the model reads: "softly, please"',

@@ -179,6 +179,7 @@ def test_a_rail_knows_its_house(write: Write, monkeypatch: pytest.MonkeyPatch, t
     rail: Any = policy.rails[-1].rail
     assert rail.house.code is code
     assert rail.house.folder == tmp_path
+    assert rail.house.ids == {"crisis", "stop", "asks-private", "clamp", "odd"}
     assert rail.house.lines["bye"]["it"] == ("Va bene, ciao!",)
     assert rail.house.notes == {"quiet"}
     assert list(rail.house.rails) == ["crisis", "stop", "clamp", "odd"]  # not the one in shadow
@@ -265,6 +266,51 @@ def test_files_that_change_while_they_are_read_are_no_version(
     with pytest.raises(PolicyError, match="changed while they were read"):
         load_policy(path)
     assert load_policy(path)  # now it stays as it is
+
+
+FLOWS = """\
+  - id: flows
+    rail: colang
+    why: Rules of the house.
+    folder: flows
+    input: [a, bb]
+    output:
+      - idle
+"""
+LISTED = [  # what is changed in the entry, and where its fault stands
+    ("bb", "cc", "policies/tiny.yaml:{5}:16: there is no flow `cc`"),
+    ("idle", "idel", "policies/tiny.yaml:{7}:9: there is no flow `idel`"),
+    ("[a, bb]", "[]\n    settings: [bedtime]", "policies/flows/a.co:10:3: `$session` has no `bedtme`"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "told"), LISTED)
+def test_what_is_wrong_with_a_folder_is_told_as_the_policys_path_was_typed(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, told: str
+) -> None:
+    """An unknown flow stands in the policy's own list, other faults in the file of the flow; both can be clicked."""
+    reads = "bedtme" if "bedtme" in told else "asked"
+    flows = "".join(f"define flow {name}\n  $session.asked = 1\n  stop\n" for name in ("a", "bb", "idle"))
+    (tmp_path / "policies/flows").mkdir(parents=True)
+    (tmp_path / "policies/flows/a.co").write_text(f"{flows}  $x = $session.{reads}\n")
+    write(name="policies/tiny", more=FLOWS.replace(old, new))
+    start = (tmp_path / "policies/tiny.yaml").read_text().splitlines().index("  - id: flows")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PolicyError) as caught:
+        load_policy(Path("policies/tiny.yaml"))
+    numbers = [str(start + n) for n in range(9)]
+    assert [str(fault).partition("\n")[0] for fault in caught.value.faults] == [told.format(*numbers)]
+
+
+def test_what_rails_tell_beside_faults_is_told_so_too(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd.add(monkeypatch)
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows/a.co").touch()
+    policy = load_policy(write(more=odd.ENTRY + "    folder: flows\n"))
+    assert policy.notes[0].file == str(tmp_path / "flows/a.co")
+    assert policy.places == {"odd/hush": f"{tmp_path / 'flows/a.co'}:7"}
 
 
 def test_a_folder_gives_its_policies_by_name_and_leaves_other_lists_alone(write: Write, tmp_path: Path) -> None:
