@@ -23,14 +23,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from proxy.turn import Act, Fault, FolderName, Hold, House, Options, PolicyError, Role, Seconds, Segment, Verdict
-from rails import _patterns, _sensitive
-from rails._actions import ANSWERS, Actions, Effects
-from rails._flows import Folder, read
-from rails._runner import Context, FlowFault, Ran, Runner, Said
-from rails._variables import Variables, answers
+from rails._colang import patterns as _patterns
+from rails._colang import sensitive as _sensitive
+from rails._colang.actions import ANSWERS, Actions, Effects
+from rails._colang.folder import Folder, read
+from rails._colang.runner import Context, FlowFault, Ran, Runner, Said
+from rails._colang.variables import Variables, answers
 
 if TYPE_CHECKING:
-    from rails._judged import Judged
+    from rails._colang.model import Judged
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -240,6 +241,6 @@ def _value(written: object) -> object:
 
 def _judged(folder: Folder, model: str, actions: Mapping[str, Any], lines: Iterable[str]) -> Judged:
     """What runs the flows that need a model."""
-    from rails._judged import Judged  # noqa: PLC0415 - it brings NeMo's prompts and tasks, and few folders need it
+    from rails._colang.model import Judged  # noqa: PLC0415 - it brings NeMo's prompts and tasks, and few folders need it
 
     return Judged(folder, model, actions, [line.replace("_", " ") for line in lines])

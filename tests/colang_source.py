@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from rails._flows import Flow, Folder, Message, Place
-from rails._nemo import RailsConfig, parse_colang_file
+from rails._colang.folder import Flow, Folder, Message, Place
+from rails._colang.nemo import RailsConfig, parse_colang_file
 
 LANGUAGES = ("en", "it", "ko")
 

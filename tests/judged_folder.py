@@ -5,8 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from proxy.turn import Segment, Turn
-from rails._context import Context
-from rails._flows import read
+from rails._colang.context import Context
+from rails._colang.folder import read
 
 PROMPTS = """\
 models:

@@ -154,7 +154,7 @@ OUTSIDE = {  # what reaches over the border of the process -> who may import it
     ),
     "proxy.embedded": ("proxy.store", "proxy.serve", "proxy.keyring"),
     "rails": ("proxy.policy.*",),
-    "nemoguardrails": ("rails._nemo", "rails._expressions", "rails._judged"),
+    "nemoguardrails": ("rails._colang.nemo", "rails._colang.expressions", "rails._colang.model"),
     "watchfiles": ("proxy.reload",),
 }
 
@@ -207,7 +207,7 @@ ELSEWHERE = {
 TESTED = [
     module
     for module, path in FILES.items()
-    if path.name != "__init__.py" and not path.name.startswith("_") and module not in ELSEWHERE
+    if path.name != "__init__.py" and "._" not in module and module not in ELSEWHERE
 ]
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from proxy.turn import Act, Heard, House, Phrases, Segment, Turn, plain
-from rails._nemo import RailsConfig
+from rails._colang.nemo import RailsConfig
 from rails.colang import Rail, RailOptions
 
 from nemoguardrails import LLMRails  # isort: skip - ours first, which makes it quiet

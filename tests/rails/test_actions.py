@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from proxy.turn import Act, Segment, Span, Verdict
-from rails._actions import Actions, Effects
-from rails._flows import Flow, Place
-from rails._nemo import parse_colang_file
+from rails._colang.actions import Actions, Effects
+from rails._colang.folder import Flow, Place
+from rails._colang.nemo import parse_colang_file
 from rails.stop import Rail as Stop
 from rails.stop import RailOptions as StopOptions
 

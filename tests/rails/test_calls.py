@@ -8,7 +8,7 @@ import pytest
 from colang_source import folder
 
 from proxy.turn import RailFault
-from rails._runner import Context, FlowFault, Runner
+from rails._colang.runner import Context, FlowFault, Runner
 
 SECRET = "the words of a child"
 THREAD = "kindrail-policy-code"

@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from proxy.turn import Act, Heard, PolicyError, Span, Verdict
-from rails._flows import Place, read
-from rails._runner import FlowFault, Ran, Said
+from rails._colang.folder import Place, read
+from rails._colang.runner import FlowFault, Ran, Said
 from rails.colang import Rail, RailOptions
 
 FLOWS = (Path(__file__).parent / "house.co").read_text("utf-8")
@@ -304,7 +304,7 @@ def slow(rail, monkeypatch):
     def reads(*arguments, **named):
         return replace(read(*arguments, **named), slow_input=("thinks it over",), slow_output=("thinks it over",))
 
-    monkeypatch.setattr("rails._judged.Judged", Judged)
+    monkeypatch.setattr("rails._colang.model.Judged", Judged)
     monkeypatch.setattr("rails.colang.read", reads)
     return rail(input=["no secrets of others", "two lines", "fewer words"], output=["end it"], judge="owl"), asked
 

@@ -6,7 +6,7 @@ import random
 import pytest
 from colang_source import folder
 
-from rails._runner import Context, FlowFault, Runner
+from rails._colang.runner import Context, FlowFault, Runner
 
 SESSIONS = 500
 FLOWS = """

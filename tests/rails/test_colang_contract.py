@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from colang_source import folder
 
-from rails._nemo import ActionResult, RailOutcome, RailsConfig, flow_id, flow_params
-from rails._runner import Context, Runner
+from rails._colang.nemo import ActionResult, RailOutcome, RailsConfig, flow_id, flow_params
+from rails._colang.runner import Context, Runner
 
 SOURCE = Path(__file__).with_name("contract.co").read_text("utf-8")
 MARKS = {"event", "config", "relevant_chunks", "relevant_chunks_sep", "retrieved_for", "skip_output_rails"}

@@ -5,8 +5,8 @@ import weakref
 import pytest
 from nemoguardrails.colang.v1_0.runtime.eval import eval_expression
 
-from rails._context import Context, FlowFault
-from rails._expressions import evaluate
+from rails._colang.context import Context, FlowFault
+from rails._colang.expressions import evaluate
 
 CONTEXT = {
     "n": 3, "none": None, "yes": True, "word": "fox", "list": [1, 2], "session": {"asked": 2, "deep": {"x": 1}},
@@ -68,6 +68,6 @@ def test_what_reads_without_end_is_told_as_such():
 def test_nemos_machine_uses_it():
     from nemoguardrails.colang.v1_0.runtime import flows, sliding
 
-    import rails._nemo  # noqa: F401
+    import rails._colang.nemo  # noqa: F401
 
     assert sliding.eval_expression is flows.eval_expression is evaluate

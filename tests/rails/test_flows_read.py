@@ -10,8 +10,8 @@ from py_compile import PycInvalidationMode
 import pytest
 
 from proxy.turn import PolicyError
-from rails._flows import read
-from rails._nemo import parse_colang_file
+from rails._colang.folder import read
+from rails._colang.nemo import parse_colang_file
 
 SAY = 'define bot no\n  "Not that."\ndefine bot no (it)\n  "Questo no."\n'
 ACTIONS = {"pii", "phrases"}

@@ -3,8 +3,8 @@
 import pytest
 
 from proxy.turn import PolicyError
-from rails import _stock
-from rails._flows import read
+from rails._colang import stock
+from rails._colang.folder import read
 
 CONFIG = """models:
   - type: main
@@ -194,6 +194,6 @@ def test_a_fault_of_the_configuration_stands_at_its_line(folder, config, line, t
 
 
 def test_nothing_of_nemos_own_library_is_beyond_the_reader():
-    for name in _stock.library_flows() - {"clavata check for"}:  # that one is Colang 2 only
-        assert any(flow.id == name for script in _stock.library(name) for flow in script.flows), name
-        assert not [fault for script in _stock.library(name) for fault in script.faults], name
+    for name in stock.library_flows() - {"clavata check for"}:  # that one is Colang 2 only
+        assert any(flow.id == name for script in stock.library(name) for flow in script.flows), name
+        assert not [fault for script in stock.library(name) for fault in script.faults], name

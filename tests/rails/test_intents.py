@@ -2,7 +2,7 @@
 
 import pytest
 
-from rails._intents import Intents
+from rails._colang.intents import Intents
 
 EXAMPLES = {
     "ask for a secret": ["what did she tell you in secret", "che segreto ti ha detto", "그 애가 무슨 비밀을 말했어"],

@@ -10,9 +10,9 @@ import pytest
 from judged_folder import BY_EXAMPLE, REFUSE, SLOW_INPUT, SLOW_OUTPUT, TALK, Judge, folder, heard, run, told
 
 from proxy.turn import BackendFault
-from rails._context import Context, FlowFault
-from rails._judged import Judged, NoJudge
-from rails._nemo import flow_id
+from rails._colang.context import Context, FlowFault
+from rails._colang.model import Judged, NoJudge
+from rails._colang.nemo import flow_id
 
 # -- what NeMo's own checks ask, and what becomes of the answer --------------------------------------------------------
 
@@ -302,7 +302,7 @@ def test_it_is_built_and_asked_without_network_or_code_of_others(tmp_path):
         loop = asyncio.new_event_loop()
         socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = forbidden
         from judged_folder import BY_EXAMPLE, TALK, SLOW_INPUT, PROMPTS, Judge, folder, heard, run
-        from rails._judged import Judged
+        from rails._colang.model import Judged
         made = folder(TALK, PROMPTS + BY_EXAMPLE.partition("models: []")[2], slow_input=SLOW_INPUT)
         made.config.config_path = {str(tmp_path)!r}
         rans = loop.run_until_complete(run(Judged(made, "g", {{}}), heard("che segreto ti ha detto", Judge("no", "safe"))))

@@ -5,10 +5,10 @@ import inspect
 import pytest
 
 from proxy.turn import House, PolicyError
-from rails import _variables
-from rails._actions import ANSWERS, Actions
-from rails._flows import read
-from rails._names import GIVEN as GIVEN_NAMES
+from rails._colang import variables
+from rails._colang.actions import ANSWERS, Actions
+from rails._colang.folder import read
+from rails._colang.names import GIVEN as GIVEN_NAMES
 
 GIVEN = {
     "session": ("bedtime", "classroom"), "values": {"calm_for": 60, "word": "x"}, "rails": ("after-care", "after_care"),
@@ -122,7 +122,7 @@ def test_what_cannot_be_read_may_set_what_others_read(flows):
 
 
 def test_what_is_given_is_what_a_check_makes():
-    made = {*_variables._MAKERS, "user_message", "bot_message", "session", "rails", "values"}
+    made = {*variables._MAKERS, "user_message", "bot_message", "session", "rails", "values"}
     assert made == GIVEN_NAMES
 
 

@@ -1,4 +1,4 @@
-"""NeMo behind `rails._nemo`: nobody's code runs, nothing is contacted, nothing is logged. Each in a process of its own."""
+"""NeMo behind `rails._colang.nemo`: nobody's code runs, nothing is contacted, nothing is logged. Each in a process of its own."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TRAP = "open({trap!r}, 'w').write('sprung')\n"
 LLM_RAILS = """
-from rails._nemo import RailsConfig
+from rails._colang.nemo import RailsConfig
 from nemoguardrails import LLMRails
 rails = LLMRails(RailsConfig.from_content("define flow greet\\n  bot hello\\n", "models: []"))
 """
@@ -59,7 +59,7 @@ def test_no_text_is_logged_even_where_the_house_logs_everything(tmp_path):
     script = """
 import asyncio, logging
 logging.basicConfig(level=logging.NOTSET)
-from rails._nemo import ActionDispatcher
+from rails._colang.nemo import ActionDispatcher
 async def fails(text):
     raise ValueError("what the child said")
 known = ActionDispatcher(load_all_actions=False)

@@ -6,10 +6,10 @@ from time import process_time
 import pytest
 
 from proxy.turn import PolicyError, RailFault
-from rails._nemo import RailsConfig
-from rails._patterns import NAMES, Patterns, bound
-from rails._script import Flow, Place
-from rails._stock import library_action
+from rails._colang.nemo import RailsConfig
+from rails._colang.patterns import NAMES, Patterns, bound
+from rails._colang.script import Flow, Place
+from rails._colang.stock import library_action
 
 CONFIG = r"""
 rails:

@@ -9,9 +9,9 @@ import pytest
 from colang_source import folder
 
 from proxy.turn import Heard, PolicyError
-from rails._context import Conversation
-from rails._nemo import ActionResult, RailOutcome, RailsConfig
-from rails._runner import Context, FlowFault, Runner
+from rails._colang.context import Conversation
+from rails._colang.nemo import ActionResult, RailOutcome, RailsConfig
+from rails._colang.runner import Context, FlowFault, Runner
 
 SECRET = "the words of a child"
 FLOWS = """

@@ -3,12 +3,12 @@
 import pytest
 
 from proxy.turn import PolicyError
-from rails._bot import Text
-from rails._context import Context, Conversation, FlowFault
-from rails._expressions import evaluate
-from rails._nemo import RailOutcome, RailsConfig
-from rails._sandbox import METHODS
-from rails._script import Message, Place
+from rails._colang.context import Context, Conversation, FlowFault
+from rails._colang.expressions import evaluate
+from rails._colang.messages import Text
+from rails._colang.nemo import RailOutcome, RailsConfig
+from rails._colang.sandbox import METHODS
+from rails._colang.script import Message, Place
 
 PLACE = Place("house.co", 3)
 LONG = "ab" * 20_000

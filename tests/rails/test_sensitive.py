@@ -3,10 +3,10 @@
 import pytest
 
 from proxy.turn import Fault
-from rails._flows import Flow, Place
-from rails._nemo import RailsConfig
+from rails._colang.folder import Flow, Place
+from rails._colang.nemo import RailsConfig
+from rails._colang.sensitive import Sensitive, bound
 from rails._presidio import SlowPattern
-from rails._sensitive import Sensitive, bound
 
 CONFIG = """\
 rails:

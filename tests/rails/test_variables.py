@@ -6,9 +6,9 @@ import pytest
 from colang_source import folder
 
 from proxy.turn import Act, Heard, Segment
-from rails._flows import Place
-from rails._runner import FlowFault, Ran
-from rails._variables import Variables
+from rails._colang.folder import Place
+from rails._colang.runner import FlowFault, Ran
+from rails._colang.variables import Variables
 
 # -- what flows read ---------------------------------------------------------------------------------------------------
 

@@ -16,11 +16,11 @@ from typing import Any
 from presidio_analyzer import PatternRecognizer
 
 from proxy.turn import Fault, Span, plain
-from rails._flows import Flow
-from rails._nemo import RailOutcome
+from rails._colang.folder import Flow
+from rails._colang.nemo import RailOutcome
+from rails._colang.script import Source, inside
+from rails._colang.stock import entries
 from rails._presidio import ANY, ENTITIES, Detector, engine
-from rails._script import Source, inside
-from rails._stock import entries
 
 NAMES = ("detect_sensitive_data", "mask_sensitive_data")
 _SECTION = ("rails", "config", "sensitive_data_detection")

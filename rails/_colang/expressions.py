@@ -2,7 +2,7 @@
 
 NeMo builds an evaluator and parses the expression's text every time: half of what a flow costs. All flows share the
 evaluators, since all flows run on one event loop and no evaluation awaits anything: no other thread may evaluate.
-What `rails._sandbox` does not list is refused, though NeMo's evaluator would do it.
+What `rails._colang.sandbox` does not list is refused, though NeMo's evaluator would do it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from nemoguardrails.colang.v1_0.runtime import flows, sliding
 from nemoguardrails.colang.v1_0.runtime.eval import eval_expression
 from nemoguardrails.colang.v1_0.runtime.utils import AttributeDict
 
-from rails._context import FlowFault
-from rails._sandbox import FIELDS, Evaluator
+from rails._colang.context import FlowFault
+from rails._colang.sandbox import FIELDS, Evaluator
 
 _VARIABLE = re.compile(r"\$([a-zA-Z_][a-zA-Z0-9_]*)")
 _KNOWN = 4096  # expressions kept; a folder has some dozens

@@ -14,12 +14,13 @@ from types import MappingProxyType
 from typing import Any
 
 from proxy.turn import Fault, PolicyError
-from rails import _code, _stock
-from rails._colang import Script, parse
-from rails._lint import Known, circles, expressions, lint, variables, words
-from rails._listed import Listing
-from rails._names import Names, names
-from rails._script import Findings, Flow, Message, Place, Source, inside
+from rails._colang import code as _code
+from rails._colang import stock as _stock
+from rails._colang.lint import Known, circles, expressions, lint, variables, words
+from rails._colang.listed import Listing
+from rails._colang.names import Names, names
+from rails._colang.parse import Script, parse
+from rails._colang.script import Findings, Flow, Message, Place, Source, inside
 
 __all__ = ["Flow", "Folder", "Message", "Place", "read"]
 

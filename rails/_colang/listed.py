@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.turn import nearest
-from rails import _code, _stock
-from rails._lint import called, name_of, reach
-from rails._script import Findings, Flow, Message, Place
+from rails._colang import code as _code
+from rails._colang import stock as _stock
+from rails._colang.lint import called, name_of, reach
+from rails._colang.script import Findings, Flow, Message, Place
 
 _MOST = 40
 _ONWARDS = ("note", "hold_whole")  # Kindrail's actions that bear on the answer to come

@@ -15,9 +15,9 @@ from jinja2.runtime import Context as Rendering
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from proxy.turn import Fault, PolicyError
-from rails._context import FlowFault
-from rails._flows import Place
-from rails._sandbox import METHODS, Refused, bounded, call, field, join, modulo, numbers, power
+from rails._colang.context import FlowFault
+from rails._colang.folder import Place
+from rails._colang.sandbox import METHODS, Refused, bounded, call, field, join, modulo, numbers, power
 
 _LONGEST = 20_000  # characters that a flow says at once
 _FILTERS = ("abs", "capitalize", "count", "d", "default", "first", "float", "int", "last", "length", "lower", "round",

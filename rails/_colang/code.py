@@ -16,7 +16,7 @@ from typing import Any
 from weakref import finalize, proxy
 
 from proxy.turn import Fault
-from rails._script import Source, inside
+from rails._colang.script import Source, inside
 
 _MODEL = frozenset(("llm", "llms", "llm_task_manager"))  # parameters through which NeMo gives an action a model
 _numbers = itertools.count(1)

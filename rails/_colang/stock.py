@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from proxy.turn import Fault, PolicyError
-from rails._colang import Script, parse
-from rails._nemo import LIBRARY, RailsConfig, default_rail_catalog, join_config, resolve_import_ref
-from rails._script import Message, Place, Source, inside
+from rails._colang.nemo import LIBRARY, RailsConfig, default_rail_catalog, join_config, resolve_import_ref
+from rails._colang.parse import Script, parse
+from rails._colang.script import Message, Place, Source, inside
 
 # Actions of NeMo's core, which no manifest declares, and whether they ask a model.
 CORE = {

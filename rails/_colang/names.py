@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.turn import nearest
-from rails._lint import Told, tree_of, variables
-from rails._script import Flow, Message
+from rails._colang.lint import Told, tree_of, variables
+from rails._colang.script import Flow, Message
 
 GIVEN = frozenset({
     "user_message", "bot_message", "role", "lang", "history", "session", "rails", "values", "now", "before", "whole",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from proxy.turn import Act, Fault, Hold, House, Role, Segment, Verdict, is_question, nearest
-from rails._flows import Flow
+from rails._colang.folder import Flow
 from rails._heard import hits
 
 _GIVEN = frozenset({"segment", "effects"})  # parameters that the runner fills in, and no flow writes

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proxy.turn import Heard, RailFault
-from rails._script import Place
+from rails._colang.script import Place
 
 _LOOKS = 2000  # of one flow: variables read and set. Each costs some 20 us, and nobody else is served meanwhile
 REWRITTEN = ("user_message", "bot_message")

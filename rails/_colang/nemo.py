@@ -26,7 +26,7 @@ from nemoguardrails.rails.llm.config import _join_config as join_config
 from nemoguardrails.utils import _get_flow_params as flow_params
 from nemoguardrails.utils import _normalize_flow_id as flow_id
 
-from rails import _expressions
+from rails._colang.expressions import install
 
 __all__ = [
     "LIBRARY", "ActionDispatcher", "ActionResult", "FlowConfig", "RailOutcome", "RailsConfig", "State",
@@ -48,11 +48,11 @@ _load = ActionDispatcher.load_actions_from_path
 def _load_own_only(self: Any, path: Path) -> None:
     """What stands in for NeMo's loader: a folder that is not NeMo's own is passed over, whoever names it.
 
-    A policy's own code is loaded by `rails._code`, where the operator allows it.
+    A policy's own code is loaded by `rails._colang.code`, where the operator allows it.
     """
     if path.resolve().is_relative_to(_PACKAGE):
         _load(self, path)
 
 
 ActionDispatcher.load_actions_from_path = _load_own_only
-_expressions.install()
+install()

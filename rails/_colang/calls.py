@@ -14,7 +14,7 @@ from threading import Thread
 from typing import Any
 
 from proxy.turn import RailFault
-from rails._context import Context
+from rails._colang.context import Context
 
 _VARIABLE = "__context__"  # a parameter of the name `__context__x` gets the variable `$x`
 _MOST = 8  # threads of one folder's functions

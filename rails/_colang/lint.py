@@ -11,8 +11,8 @@ from typing import Any
 from simpleeval import SimpleEval
 
 from proxy.turn import nearest
-from rails._sandbox import METHODS
-from rails._script import Flow
+from rails._colang.sandbox import METHODS
+from rails._colang.script import Flow
 
 Told = tuple[int, str, str]  # the number of an element, what is wrong with it, and what to write instead
 

@@ -13,8 +13,8 @@ from itertools import pairwise
 from typing import Any
 
 from proxy.turn import Fault
-from rails._nemo import get_numbered_lines, parse_colang_file
-from rails._script import Flow, Message, Place, Source
+from rails._colang.nemo import get_numbered_lines, parse_colang_file
+from rails._colang.script import Flow, Message, Place, Source
 
 _DEFINE = re.compile(r"define\s+(?:[\w-]+\s+)*?(flow|subflow|bot|user)\b\s*(.*?)\s*:?$")
 _LANGUAGE = re.compile(r"(.*\S)\s*\(([A-Za-z]{2})\)$")

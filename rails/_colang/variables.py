@@ -9,9 +9,9 @@ from copy import deepcopy
 from typing import Any
 
 from proxy.turn import Segment
-from rails._context import Conversation
-from rails._flows import Folder
-from rails._runner import Context, FlowFault, Ran
+from rails._colang.context import Conversation
+from rails._colang.folder import Folder
+from rails._colang.runner import Context, FlowFault, Ran
 
 _RECALLED = re.compile(r"\$rails\.([A-Za-z_]\w*)")
 

@@ -17,8 +17,8 @@ import regex
 import yaml
 
 from proxy.turn import Fault, PolicyError, RailFault
-from rails._nemo import RailOutcome
-from rails._script import Flow, Source, inside
+from rails._colang.nemo import RailOutcome
+from rails._colang.script import Flow, Source, inside
 from rails._told import TIMEOUT
 
 NAMES = ("detect_regex_pattern",)

@@ -17,11 +17,11 @@ from nemoguardrails.llm.taskmanager import LLMTaskManager
 from nemoguardrails.types import ChatMessage, LLMResponse
 
 from proxy.turn import Judge, Segment
-from rails._context import Context, FlowFault
-from rails._flows import Flow, Folder, Place
-from rails._intents import Intents
-from rails._nemo import ActionDispatcher, flow_id
-from rails._runner import Ran, Runner
+from rails._colang.context import Context, FlowFault
+from rails._colang.folder import Flow, Folder, Place
+from rails._colang.intents import Intents
+from rails._colang.nemo import ActionDispatcher, flow_id
+from rails._colang.runner import Ran, Runner
 
 _MEANT = "what the user means"  # the name of this question in a fault
 

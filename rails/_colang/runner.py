@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.turn import RailFault
-from rails._bot import Text, sayable
-from rails._calls import Action, Failed, Threads
-from rails._context import REWRITTEN, Context, FlowFault, Name
-from rails._flows import Flow, Folder, Place
-from rails._nemo import ActionResult, FlowConfig, RailOutcome, State, compute_next_state, flow_id, flow_params
+from rails._colang.calls import Action, Failed, Threads
+from rails._colang.context import REWRITTEN, Context, FlowFault, Name
+from rails._colang.folder import Flow, Folder, Place
+from rails._colang.messages import Text, sayable
+from rails._colang.nemo import ActionResult, FlowConfig, RailOutcome, State, compute_next_state, flow_id, flow_params
 
 __all__ = ["Context", "FlowFault", "Ran", "Runner", "Said"]
 
