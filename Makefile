@@ -7,8 +7,8 @@ BIN := .venv/bin
 run: .venv/run.stamp            ## serve on 127.0.0.1:8080 with the embedded store and the scripted buddy
 	@$(BIN)/kindrail serve
 
-test: .venv/dev.stamp           ## the fast tests
-	@$(BIN)/python -m pytest
+test: .venv/dev.stamp           ## the fast tests, file by file on two cores
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/dev.stamp          ## format, lint, types, shipped policies with their tests, documentation
 	$(BIN)/ruff format --check .

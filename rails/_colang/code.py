@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType
 from typing import Any
-from weakref import finalize, proxy
 
 from proxy.turn import Fault
 from rails._colang.script import Source, inside
@@ -83,7 +82,7 @@ def load(folder: Path, base: Path) -> tuple[dict[str, Callable[..., Any]], list[
         if spec is None or spec.loader is None:
             continue
         module = module_from_spec(spec)
-        _findable(module)
+        sys.modules[name] = module  # data classes look it up; one small module stays behind with every version
         try:
             spec.loader.exec_module(module)
         except KeyboardInterrupt:
@@ -94,13 +93,6 @@ def load(folder: Path, base: Path) -> tuple[dict[str, Callable[..., Any]], list[
             if meta := getattr(value, "action_meta", None):
                 actions[meta["name"]] = value
     return actions, faults
-
-
-def _findable(module: ModuleType) -> None:
-    """Lets data classes and others look the module up by its name, for as long as anything that it defines lives."""
-    sys.modules[module.__name__] = proxy(module)
-    vars(module)["__kindrail_module__"] = module  # its functions hold its variables, and those now itself
-    finalize(module, sys.modules.pop, module.__name__, None)
 
 
 def _broken(path: Path, base: Path, error: BaseException) -> Fault:

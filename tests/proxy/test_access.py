@@ -12,7 +12,7 @@ from proxy.config import KeyEntry
 from proxy.keyring import SHAPE, hashed, new_key, put, revoke
 from proxy.store import Store, StoreDown
 
-KEY, OTHER = new_key(), new_key()
+KEY, OTHER = "kr-" + "Ab3_" * 10 + "xyz", "kr-" + "Cd4-" * 10 + "uvw"  # the tests keep their names from run to run
 
 
 def entry(key: str = KEY, **settings: object) -> KeyEntry:

@@ -7,7 +7,7 @@ from proxy.keys import Keys
 from proxy.wire.responses import NotKept
 
 ONE, TWO = b"1" * 32, b"2" * 32
-TALK = KeptResponse([{"role": "user", "content": "Zebra"}, {"role": "assistant", "content": "안녕"}], "s1")
+TALK = KeptResponse([{"role": "user", "content": "Zebra"}, {"role": "assistant", "content": "안녕"}], "session-1")
 ITEM = {"role": "assistant", "content": "안녕"}
 
 
@@ -20,10 +20,10 @@ async def put(store, keys=None, tenant="t", name="resp_1", kept=TALK, items=None
 async def test_what_was_put_is_found_in_one_trip(store):
     await put(store)
     kept, trips = Kept(store, Keys([ONE])), store.trips
-    assert await kept.find("t", "resp_1", ["msg_1"]) == (TALK, {"msg_1": ITEM}, "s1")
+    assert await kept.find("t", "resp_1", ["msg_1"]) == (TALK, {"msg_1": ITEM}, "session-1")
     assert store.trips == trips + 1
-    assert await kept.find("t", "resp_1", []) == (TALK, {}, "s1")
-    assert await kept.find("t", None, ["msg_1"]) == (None, {"msg_1": ITEM}, "s1")
+    assert await kept.find("t", "resp_1", []) == (TALK, {}, "session-1")
+    assert await kept.find("t", None, ["msg_1"]) == (None, {"msg_1": ITEM}, "session-1")
 
 
 async def test_nothing_asked_costs_no_trip(embedded_store):
@@ -66,7 +66,7 @@ async def test_it_is_sealed_tagged_and_kept_for_a_time(embedded_store):
     assert [key.decode().split("{")[0] for key in keys] == ["kindrail:item:1:", "kindrail:response:1:"]
     for key in keys:
         stored = await embedded_store.redis.get(key)
-        assert not any(word in key + stored for word in (b"Zebra", "안녕".encode(), b"s1", b"resp_1", b"msg_1"))
+        assert not any(word in key + stored for word in (b"Zebra", "안녕".encode(), b"session-1", b"resp_1", b"msg_1"))
         assert 80 < await embedded_store.redis.ttl(key) <= 90
 
 
