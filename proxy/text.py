@@ -112,13 +112,15 @@ def is_question(text: str) -> bool:
 # Function words that the other language does not have; script decides Korean.
 _SPOKEN = {
     "en": "the an and is are was were you your i'm i it's we they he she what why how where when who can do does did "
-    "don't want to my this that with of for not yes please tell let's like have has will good about from up",
+    "don't want to my this that with of for not yes please tell let's like have has will good about from up told said "
+    "says they're their them his her him our us am been going",
     "it": "il lo la gli le non un uno una e è sono sei ho hai ha che chi cosa come dove quando perché perche mi ti ci "
     "si del della dei al alla allo ai con per sul nel nella voglio vuoi posso puoi vado sto stai facciamo giochiamo "
     "ciao abito chiamo via sì tu noi anche più piu questo questa mio mia tuo tua c'è basta buonanotte grazie ancora",
 }
 _TELLS = {language: frozenset(words.split()) for language, words in _SPOKEN.items()}
 _ITALIAN_ENDING = re.compile(r"(?:iamo|arti|armi|erti|ermi|irti|irmi|zione|issim[oaie])$")
+_ITALIAN_ELISION = re.compile(r"(?:l|un|(?:d|n|qu)ell|all|sull|dall|quest|bell|dov|com|cos|tutt)'")  # dell'orso
 _WORDS = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _DATA = re.compile(r"\S*[@\d]\S*|\bwww\.\S+")  # addresses and numbers tell no language
 _HANGUL = re.compile(r"[\uac00-\ud7a3\u3131-\u318e]")
@@ -141,8 +143,10 @@ def guess_language(text: str, languages: tuple[str, ...], default: str) -> str:
 
 def _tells(language: str, words: list[str]) -> int:
     """How many of the words are of this language and of no other."""
-    endings = sum(_ITALIAN_ENDING.search(word) is not None for word in words) if language == "it" else 0
-    return sum(word in _TELLS[language] for word in words) + endings
+    told = sum(word in _TELLS[language] for word in words)
+    if language != "it":
+        return told
+    return told + sum(bool(_ITALIAN_ENDING.search(word) or _ITALIAN_ELISION.match(word)) for word in words)
 
 
 def is_json(text: str) -> bool:

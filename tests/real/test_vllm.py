@@ -116,7 +116,7 @@ async def test_an_untouched_answer_passes_as_it_came(vllm, policy, user, says):
     backend = Tapped(vllm.url)
     async with house(backend, policy=roomy(policy)) as home:
         cuts = set()
-        for session in range(STREAMS):
+        for session in range(4 * STREAMS):  # some texts have few ways
             backend.events.clear()
             events = await home.stream(user, headers={"x-kindrail-session": f"s{session}"}, **saying(says))
             assert text_of(events) == says
@@ -128,6 +128,8 @@ async def test_an_untouched_answer_passes_as_it_came(vllm, policy, user, says):
             assert [e["choices"][0]["finish_reason"] for e in events[:-1]][-2:] == [None, "stop"]
             assert events[-1] == "[DONE]"
             cuts.add(tuple(text_of([event]) for event in backend.events))
+            if session >= STREAMS and len(cuts) > 1:
+                break
         assert len(cuts) > 1  # the server did cut it in several ways
         assert (await home.ask(user, **saying(says))).json()["choices"][0]["message"]["content"] == says
 
