@@ -96,7 +96,7 @@ def _settings(header: str, policy: Policy) -> Mapping[str, object]:
     try:
         return read(header, policy.settings)
     except ValueError as fault:
-        raise BadRequest(f"{_SET}: {fault}.", _SET, "unsupported_value") from None
+        raise BadRequest(f"{_SET}: {fault}", _SET, "unsupported_value") from None
 
 
 def _passing(headers: Mapping[str, str], caller: Caller) -> dict[str, str]:
