@@ -121,7 +121,8 @@ def _do(future: Future[Any], call: Callable[[], Any]) -> None:
         return  # nobody waits any more
     try:
         future.set_result(call())
-    except (StopIteration, SystemExit) as error:  # the one would never reach who waits, the other would end the house
+    except Exception as error:
+        # A `StopIteration` would never reach who waits.
+        future.set_exception(RuntimeError("StopIteration") if isinstance(error, StopIteration) else error)
+    except BaseException as error:  # what would end the house, or a coroutine of it
         future.set_exception(RuntimeError(type(error).__name__))
-    except BaseException as error:
-        future.set_exception(error)

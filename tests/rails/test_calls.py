@@ -68,7 +68,7 @@ async def test_who_waits_no_more_is_not_served():
     assert len(calls) <= 8
 
 
-@pytest.mark.parametrize("error", [ValueError, StopIteration, SystemExit])
+@pytest.mark.parametrize("error", [ValueError, StopIteration, SystemExit, GeneratorExit, KeyboardInterrupt])
 async def test_whatever_the_policys_own_function_raises_is_a_fault(error):
     def waits():
         raise error(SECRET)
