@@ -73,7 +73,7 @@ class Action:
         """
         try:
             return await self._answer(self._parameters(written, context, offered))
-        except RailFault:
+        except (RailFault, Failed):
             raise
         except BaseException as error:
             # Even what would end the house: a `SystemExit`, or the end of a task that the action itself has ended.
@@ -122,7 +122,7 @@ def _do(future: Future[Any], call: Callable[[], Any]) -> None:
     try:
         future.set_result(call())
     except Exception as error:
-        # A `StopIteration` would never reach who waits.
-        future.set_exception(RuntimeError("StopIteration") if isinstance(error, StopIteration) else error)
-    except BaseException as error:  # what would end the house, or a coroutine of it
-        future.set_exception(RuntimeError(type(error).__name__))
+        # A StopIteration would never reach who waits.
+        future.set_exception(Failed("StopIteration") if isinstance(error, StopIteration) else error)
+    except BaseException as error:  # it would end a coroutine of the house, or the house itself
+        future.set_exception(Failed(type(error).__name__))
