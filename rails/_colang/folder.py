@@ -91,7 +91,12 @@ def read(
         found.option(("folder",), "no flow runs", "name the flows of this folder under `input` or `output`")
     if found.faults:
         raise PolicyError(found.faults)
-    config = _stock.built(stock, scripts, lists, judge, found.whole.file)
+    return _made(listing, dialog, _stock.built(stock, scripts, lists, judge, found.whole.file))
+
+
+def _made(listing: Listing, dialog: bool, config: Any) -> Folder:
+    """The folder, once nothing is wrong with it."""
+    flows, messages, found = listing.flows, listing.messages, listing.found
     texts = [text for flow in {**flows, **listing.reached}.values() for text in expressions(flow)]
     said = [one for message in messages.values() for variants in message.texts.values() for one in variants]
     return Folder(
@@ -104,9 +109,9 @@ def read(
         messages=messages,
         variables=frozenset(variables([*texts, *said])),
         words=frozenset(words(texts)),
-        functions=functions,
+        functions=listing.functions,
         config=config,
-        stock=bool(stock.sources),
+        stock=listing.stock,
         notes=tuple(dict.fromkeys(found.notes)),
     )
 
