@@ -32,6 +32,7 @@ Hold = Literal["clause", "sentence", "message"]  # how much text is kept back un
 Mode = Literal["enforce", "shadow", "off"]
 Health = Literal["up", "down", "unknown"]  # of a model server; unknown: nothing has told yet, or ever will
 Ending = Literal["sentence", "line", "clause", "piece", "torn", "call", "last", "limit"]
+_BEFORE = 300  # characters: as many as a message, a JSON value or an unescaped text is judged with
 # Asks a model of the operator's: its name, the messages, settings such as `temperature`. Raises `BackendFault`.
 Judge = Callable[[str, Sequence[Mapping[str, str]], Mapping[str, Any]], Awaitable[str]]
 
@@ -138,9 +139,13 @@ class Segment:
         head = self.before[start:]
         return self._plain(head + self.text + self.after[:reach]), len(head)
 
-    def asked(self, key: str) -> tuple[str, ...]:
-        """Where the turn's memo has the verdict on it of the rail of this key, once that was asked."""
-        return ("verdict", key, self.role, self.before, self.after, self.text)
+    def asked(self, key: str) -> tuple[str | int, ...]:
+        """Where the turn's memo has the verdict on it of the rail of this key, once that was asked.
+
+        What stands before it is told by its length and its end: a turn must not keep every beginning of an answer.
+        """
+        before = self.before
+        return ("verdict", key, self.role, len(before), before[-_BEFORE:], self.after, self.text)
 
     def _plain(self, text: str) -> Plain:
         """Every rail asks for the same: made once a turn, and gone with it."""

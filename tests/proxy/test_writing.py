@@ -188,6 +188,16 @@ async def test_a_datum_over_two_messages_stays_covered():
         )
 
 
+async def test_a_turn_keeps_no_beginning_of_its_answer():
+    line = hearing(bound("says", Says("X", Verdict())))
+    for text in ("One. ", "Two. "):  # equal but for how much stands before, of which the ends are alike
+        for before in ("a" * 5000, "a" * 6000, "a" * 5000 + "b"):
+            await line.content(replace(segment(line, text), before=before), 0, 0)
+    kept = [key for key in line.turn.memo if key[0] == "verdict"]
+    assert len(kept) == 6
+    assert max(len(part) for key in kept for part in key if isinstance(part, str)) <= 300
+
+
 @pytest.mark.parametrize("verdict", [Verdict(Act.DROP), Verdict(Act.REPLACE, say="a")])
 async def test_what_a_rail_took_away_stays_away(verdict):
     memo = Memo()

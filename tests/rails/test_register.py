@@ -23,6 +23,7 @@ def test_a_rail_has_its_classes(name: str) -> None:
     module = rails.load(name)
     assert issubclass(module.RailOptions, Options)
     assert module.Rail.content | module.Rail.shape <= {"user", "assistant", "tool"}
+    assert not module.Rail.content & module.Rail.shape  # its verdict on a segment is one, and stands in the turn's memo
     assert module.Rail.needs in ("clause", "sentence", "message")
 
 
