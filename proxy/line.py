@@ -67,7 +67,7 @@ class Line:
                     ends[one.bound.key] = one.verdict
                 elif one.verdict.resumes:
                     ends.pop(one.bound.key, None)  # "stop" - "no wait, go on": the rail itself has taken it back
-                steer += (self.policy.note(key, self.turn.language) for key in one.verdict.steer)
+                steer += (self.policy.note(key, self.turn.language, one.verdict.fill) for key in one.verdict.steer)
                 self._hold(one.verdict.hold)
             await asyncio.sleep(0)  # rails do not pause: other turns go on between two messages
         final = next((ends[bound.key] for bound in self.policy.rails if bound.key in ends), None)

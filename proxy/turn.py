@@ -21,9 +21,9 @@ from proxy.phrases import Hit, Phrases
 from proxy.text import Plain, guess_language, is_question, plain
 
 __all__ = [
-    "Act", "Ask", "Backend", "BackendFault", "Delta", "Fault", "FolderName", "Health", "Heard", "Hit", "Hold",
+    "Act", "Alert", "Ask", "Backend", "BackendFault", "Delta", "Fault", "FolderName", "Health", "Heard", "Hit", "Hold",
     "House", "Judge", "ListName", "Mode", "Options", "Phrases", "Plain", "PolicyError", "Rail", "RailFault", "Role",
-    "SayKey", "Seconds", "Segment", "Several", "Span", "SteerKey", "Turn", "Verdict", "guess_language",
+    "SayKey", "Seconds", "Segment", "Several", "Span", "SteerKey", "Taught", "Turn", "Verdict", "guess_language",
     "is_question", "nearest", "plain", "spans_within",
 ]  # fmt: skip
 
@@ -57,6 +57,15 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Alert:
+    """A person is to be told, without a word of what was said. `parents`: they may be told, too."""
+
+    kind: str  # what it is about, such as "emergency"
+    severity: Literal["high", "medium", "low"]
+    parents: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """A rail's answer for one segment. The default is "pass"."""
 
@@ -67,9 +76,11 @@ class Verdict:
     text: str = ""  # ... and what stands behind it, written by the rail itself: the other rails judge it
     why: str = ""  # one sentence that a safety officer understands, without the text itself
     steer: tuple[str, ...] = ()  # user side: keys of the policy's `steer`, notes for the model
+    fill: Mapping[str, str] = field(default_factory=dict)  # what stands for `{name}` in those notes; no user's words
     hold: Hold | Literal[""] = ""  # user side: how much of the answer is kept back at least
     resumes: bool = False  # user side: takes back an end that this rail gave an earlier message of the turn
     flags: frozenset[str] = frozenset()  # "review", "alert"
+    alert: Alert | None = None  # user side: what the operator's contact is told, where the verdict is enforced
     # Merged into what the rail remembers, and committed with the turn.
     remember: Mapping[str, object] = field(default_factory=dict)
 
@@ -184,6 +195,18 @@ class Options(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class Taught:
+    """One of a rail's own examples, `trips` or `passes`: what a safety team teaches it."""
+
+    role: Role
+    text: str
+    before: str  # what the other side had said, where the example has it
+    language: str  # empty: guessed
+    trips: bool
+    where: str  # file:line
+
+
+@dataclass(frozen=True, slots=True)
 class House:
     """What a rail may use of its policy, resolved at load."""
 
@@ -195,6 +218,7 @@ class House:
     rails: Mapping[str, Rail] = field(default_factory=dict)  # kind -> the first that is enforced; complete once loaded
     code: bool = False  # the operator lets the policy bring Python of its own
     ids: frozenset[str] = frozenset()  # of all rails of the policy, those that are off included
+    taught: tuple[Taught, ...] = ()  # this rail's own examples
 
 
 class Rail(Protocol):

@@ -16,7 +16,7 @@ from proxy.policy.model import Bound, Example, Expectation
 from proxy.policy.schema import Entry, Lines, PolicyFile
 from proxy.policy.typed import Sheet
 from proxy.settings import unknown, value
-from proxy.turn import House, Options, Rail
+from proxy.turn import House, Options, Rail, Taught
 
 
 def bind(sheet: Sheet, file: PolicyFile, options: Sequence[Options], folder: Path, code: bool) -> tuple[Bound, ...]:
@@ -74,13 +74,20 @@ def _bound(file: PolicyFile, entry: Entry, options: Options, house: House, examp
         key=key,
         mode=mode,
         why=entry.why,
-        rail=kind(key, options, house),
+        rail=kind(key, options, replace(house, taught=tuple(_taught(examples)))),
         masks=getattr(kind, "masks", False),
         content=kind.content,
         shape=kind.shape,
         examples=examples,
         of_session=getattr(kind, "of_session", False),
     )
+
+
+def _taught(examples: Iterable[Example]) -> Iterator[Taught]:
+    """The examples that hang on nothing but the text and the other side's last turn."""
+    for one in examples:
+        if one.expects != "known_misses" and not one.earlier and not one.settings:
+            yield Taught(one.role, one.text, one.user, one.language, one.expects == "trips", one.where)
 
 
 def as_typed(file: str, folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 from proxy.faults import Fault
@@ -94,9 +95,12 @@ class Policy:
         """The `nth` variant of a line under `say`, in `language` or the policy's first language; variants rotate."""
         return self._variant(self.say[key], language, nth)
 
-    def note(self, key: str, language: str) -> str:
-        """The note to the model of this key, under `steer`."""
-        return self._variant(self.steer[key], language, 0)
+    def note(self, key: str, language: str, fill: Mapping[str, str] = MappingProxyType({})) -> str:
+        """The note to the model of this key, under `steer`; the words of `fill` stand for `{name}` in it."""
+        note = self._variant(self.steer[key], language, 0)
+        for name, words in fill.items():
+            note = note.replace(f"{{{name}}}", words)
+        return note
 
     def stand_in(self, entity: str, language: str) -> str:
         """What stands in the place of a redacted datum: its own words, else `DEFAULT`'s, else `<ENTITY>`."""
