@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check test-nightly test-real test-compose bench-colang lock clean
+.PHONY: run test check test-nightly test-real test-compose bench-colang train lock clean
 
 run: .venv/run.stamp            ## serve on 127.0.0.1:8080 with the embedded store and the scripted buddy
 	@$(BIN)/kindrail serve
@@ -30,6 +30,11 @@ test-compose: .venv/dev.stamp   ## the compose stack on a real Docker engine (se
 bench-colang: .venv/dev.stamp   ## what Colang flows cost, beside NeMo's own path
 	@$(BIN)/python -W ignore::DeprecationWarning tests/bench/colang.py
 
+train: .venv/train.stamp        ## the learned model anew, its bars and its card: minutes on two cores
+	$(BIN)/python -m training.train
+	$(BIN)/python -m training.bars
+	$(BIN)/python -m training.score
+
 lock:                           ## names, versions and hashes, no index address
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -o requirements.txt -q
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -c requirements.txt -o requirements-dev.txt -q
@@ -49,4 +54,9 @@ clean:
 
 .venv/dev.stamp: requirements-dev.txt .venv/run.stamp | .venv/bin/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# Not locked by hashes: torch's file for a machine without a GPU is another one everywhere, and nothing of it is shipped.
+.venv/train.stamp: training/requirements.txt .venv/dev.stamp
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r training/requirements.txt
 	@touch $@

@@ -9,6 +9,7 @@ from proxy.beside import Beside
 from proxy.judged import Judged, length_alone
 from proxy.judging import content, shaped
 from proxy.line import Line
+from proxy.retry import reconsider
 from proxy.segments import CALL_BEGINS, Cut, Segmenter
 from proxy.thoughts import Thought, Thoughts
 from proxy.turn import Heard, Segment
@@ -119,13 +120,16 @@ class Answer:
     async def _judge(self, cut: Cut) -> list[Piece]:
         if self._judge_call and (cut.ending == "call" or cut.text.lstrip().startswith(CALL_BEGINS)):
             return await self._call(cut, self._judge_call)
-        segment = self._segment(cut)
+        segment, known = self._segment(cut), len(self._line.findings)
         start = len(self._raw) - self._own
         judged = await content(self._line, segment, 0, start)
         self.masked.append(judged.masked)
         merged, stored = self._merged(cut, judged)
         house = judged.winner is not None and not judged.text
         text, ends = await self._shape(segment, merged, start, house)
+        retry = self._line.policy.retry
+        if retry and self._line.withdrawable and not (self.sent or self.thought):
+            reconsider(retry, self._line.findings[known:])
         self._raw += cut.text
         if text.strip() != merged.strip():  # by a shape rail
             told = house or (judged.winner is None and judged.covered)
@@ -156,7 +160,12 @@ class Answer:
         self.thought += thought.left
         self.masked.append(thought.stored)
         self.stored.append(thought.stored)
-        return Piece(start, self._done, None if thought.left == thought.raw else thought.left)
+        return self._piece(start, thought.raw, thought.left)
+
+    def _piece(self, start: int, raw: str, text: str) -> Piece:
+        """What leaves in the place of `raw`, with the data that the user gets back. `sent` never has them."""
+        shown = self._line.restored(text, within_json=raw.lstrip().startswith(CALL_BEGINS))
+        return Piece(start, self._done, None if shown == raw else shown)
 
     def _segment(self, cut: Cut) -> Segment:
         last = cut.ending in ("last", "limit")
@@ -168,9 +177,14 @@ class Answer:
         """The text after the content rails, and as it may be stored."""
         if judged.winner is None:
             text = self._line.redacted(cut.text, judged.effect.spans, self._line.turn.language)
-            return text, text if judged.covered else judged.masked if text == cut.text else length_alone(text)
-        lines = [line for line in map(self.say_once, judged.says) if line]
-        return " ".join([*lines, judged.text]), " ".join([*lines, judged.stored])
+            stored = text if judged.covered else judged.masked if text == cut.text else length_alone(text)
+            lines = []
+        else:
+            text, stored = judged.text, judged.stored
+            lines = [line for line in map(self.say_once, judged.says) if line]
+        if not self._own and (opening := self._line.opening()):  # not within an answer that the app began
+            lines = [opening, *lines]
+        return " ".join([*lines, text]), " ".join([*lines, stored])
 
     def _settle(self, cut: Cut, text: str, ends: bool, stored: str) -> list[Piece]:
         """The piece that leaves for this cut, and the line that must stand where nothing would."""
@@ -182,7 +196,7 @@ class Answer:
         if text == cut.text and not ends and (self.sent or not self._touched):
             self._leave(raw, lead + stored)
             self._open = cut.ending in _OPEN_ENDINGS
-            return [Piece(start, self._done, None)] if raw else []
+            return [self._piece(start, raw, raw)] if raw else []
         self._touched = True
         out = text.strip()
         if out:
@@ -190,7 +204,7 @@ class Answer:
             self._leave(lead + out, lead + stored)
             self._open = cut.ending in _OPEN_ENDINGS
             out = lead + out
-        return [Piece(start, self._done, out + self._close() if ends else out)]
+        return [self._piece(start, raw, out + self._close() if ends else out)]
 
     def _close(self) -> str:
         """What an answer that ends here still needs: an ellipsis in mid-sentence, a line where nothing was said."""

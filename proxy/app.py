@@ -81,8 +81,15 @@ def _health_routes() -> list[Route]:
 
 async def _chat(asked: Request) -> Response:
     entry = await enter(asked)
-    chat = request.parse(entry.raw, entry.permits)
-    return _turn(asked, entry.call("chat.completions", chat, Chat()), chat)
+    refusal = None
+    try:
+        chat = request.parse(entry.raw, entry.permits)
+    except BadRequest as fault:  # a child in danger is answered all the same, and nobody else
+        told = request.texts_alone(entry.raw, entry.permits)
+        if told is None:
+            raise
+        chat, refusal = told, of_request(fault)
+    return _turn(asked, replace(entry.call("chat.completions", chat, Chat()), refusal=refusal), chat)
 
 
 async def _completions(asked: Request) -> Response:

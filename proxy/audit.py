@@ -58,6 +58,7 @@ class VerdictRecord:
     won: bool = False  # this verdict had its way; another rail's may have outranked it
     ms: float = 0.0
     entities: dict[str, int] = field(default_factory=dict)  # entity -> how many spans
+    withdrawn: bool = False  # of an answer that nobody has read: the model was asked for another one
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,19 +23,21 @@ from proxy.limits import Limited
 from proxy.line import Line
 from proxy.record import Outcome, Record
 from proxy.reply import STORE_DOWN, Fault, Reply
+from proxy.retry import Again
 from proxy.services import Services
 from proxy.store import StoreDown
 from proxy.text import is_json
 from proxy.turn import Ask, BackendFault, Delta, Heard, Turn, guess_language
+from proxy.vault import Vault
 from proxy.voice import Order, Voice
 from proxy.wire.completions import TextRequest
-from proxy.wire.events import index_of, split
+from proxy.wire.events import aside, content, index_of, split
 from proxy.wire.messages import Message
 from proxy.wire.prompt import settled, storable, upstream_body
 from proxy.wire.request import ChatRequest
 from proxy.wire.sieve import Sieve
 from proxy.wire.skeleton import Skeleton
-from proxy.wire.usage import NO_USAGE, Tally, Usage
+from proxy.wire.usage import NO_USAGE, Tally, Usage, summed
 
 _LANGUAGE = ":language"  # the state's key for the session's language; no rail id has a colon
 
@@ -59,6 +61,9 @@ class Exchange:
         self._usage: Usage | None = None
         self._asked: dict[str, Any] | None = None  # the body that the backend got
         self._ended_as: str | None = None  # the finish reason
+        self._held: list[Delta] = []  # events without a word, of an answer that may still be withdrawn
+        self._before: Usage | None = None  # what a withdrawn answer has cost
+        self._withdrawn: list[Text] = []
 
     @property
     def headers(self) -> dict[str, str]:
@@ -82,7 +87,7 @@ class Exchange:
             await self._listen()
             if refusal and not self._hearing.urgent:
                 outcome, fault = "refused", refusal
-                self._record.refused(refusal.status)
+                await self._record.refused(refusal.status)
             else:
                 outcome = await self._answered(reply)
         except BackendFault as refused:
@@ -120,11 +125,15 @@ class Exchange:
         lines = (
             [self._line] if self._request.choices == 1 else [self._line.fork() for _ in range(self._request.choices)]
         )
-        order, begun = self._order(), self._begun()
-        self._voices = [Voice(line, order, self._skeleton, index, begun) for index, line in enumerate(lines)]
+        self._give_voice(lines)
         if self._hearing.end is not None:
             return await self._say(self._hearing.end, reply)
         return await self._relay(reply)
+
+    def _give_voice(self, lines: Sequence[Line]) -> None:
+        """One voice for each answer that is wanted."""
+        order, begun = self._order(), self._begun()
+        self._voices = [Voice(line, order, self._skeleton, index, begun) for index, line in enumerate(lines)]
 
     # -- the user's side -----------------------------------------------------------------------------------------------
 
@@ -134,11 +143,21 @@ class Exchange:
         line.turn = self._opening_turn()
         if self._record.session.found == "new" and line.turn.history:
             await rebuild(line, line.turn.history)
-        self._hearing = await line.hear([_heard(message) for message in talk.open])
-        readable = await line.history([_heard(message) for message in talk.known])
-        self._texts |= {message.index: text for message, text in zip(talk.known, readable, strict=True)}
+        line.vault = Vault.of(self._call.policy, self._record.session.vault)
+        await self._read(talk.earlier)  # in the order of the talk, so that placeholders keep their numbers
+        known = len(line.findings)
+        try:
+            self._hearing = await line.hear([_heard(message) for message in talk.open])
+        finally:  # a child in danger is told of, even where the client goes while other rails still judge
+            self._record.alert(line.turn, line.findings[known:])
         self._texts |= {message.index: text for message, text in zip(talk.open, self._hearing.texts, strict=True)}
+        await self._read(talk.known[len(talk.earlier) :])
         await self._read_calls(talk.known)
+
+    async def _read(self, messages: Sequence[Message]) -> None:
+        """Messages that are only redacted, as the model may read them."""
+        texts = await self._line.history([_heard(message) for message in messages])
+        self._texts |= {message.index: text for message, text in zip(messages, texts, strict=True)}
 
     async def _read_calls(self, messages: Sequence[Message]) -> None:
         """The arguments of earlier tool calls as the model may read them: JSON still, or nothing."""
@@ -162,6 +181,7 @@ class Exchange:
             session=self._record.session.id,
             history=tuple(_heard(message) for message in self._talk.earlier),
             settings=self._call.settings,
+            instructions="\n".join(message.text for message in self._request.messages if message.role is None),
             judge=Judge(self._on.backend, self._line),
         )
 
@@ -190,8 +210,25 @@ class Exchange:
         return "ended"
 
     async def _relay(self, reply: Reply) -> str:
-        """The model answers, through the line. Its generation is cancelled as soon as no more of it is wanted."""
-        self._asked = body = self._body(await self._on.backend.knows(self._request.model))
+        """The model answers, through the line. It is asked once more where the policy wants it and no word has left."""
+        retry = self._call.policy.retry
+        if retry and len(self._voices) == 1 and not isinstance(self._request, TextRequest):
+            line = self._line.fork()  # so that what the rails remember of a withdrawn answer is forgotten
+            line.withdrawable = True
+            self._give_voice([line])
+        try:
+            await self._ask(reply)
+        except Again as again:
+            await self._ask_again(again, reply)
+        self._usage = self._spent()
+        self._ended_as = self._reason(self._voices[0]) or self._voices[0].reason or "stop"
+        await self._close("answered")
+        await self._end(reply)
+        return "answered"
+
+    async def _ask(self, reply: Reply, *notes: str) -> None:
+        """One request to the model. Its generation is cancelled as soon as no more of it is wanted."""
+        self._asked = body = self._body(await self._on.backend.knows(self._request.model), notes)
         ask = Ask(body, self._call.dialect.route, self._call.headers, session=self._record.session.id)
         async with aclosing(self._on.backend.stream(ask)) as stream:
             async for delta in stream:
@@ -200,18 +237,46 @@ class Exchange:
                     break
         for voice in self._voices:
             if voice.told or voice is self._voices[0]:
-                await reply.events(await voice.finish())
-        self._usage = self._tally.usage(body)
-        self._ended_as = self._reason(self._voices[0]) or self._voices[0].reason or "stop"
-        await self._close("answered")
-        await self._end(reply)
-        return "answered"
+                await self._leave(await voice.finish(), reply)
+        await reply.events(self._held)
+        self._held = []
 
-    def _body(self, knows: frozenset[str]) -> dict[str, Any]:
+    async def _ask_again(self, again: Again, reply: Reply) -> None:
+        """Another answer in the place of one of which nothing has left, with a note on what was wrong with it.
+
+        Where the model server fails now, the house says what it would have said without another try.
+        """
+        policy, (first,) = self._call.policy, self._voices
+        self._withdraw(first)
+        note = [policy.note(policy.retry.note, self._line.turn.language)] if policy.retry else []
+        try:
+            await self._ask(reply, *note)
+        except BackendFault:
+            if self._voices[0].answer.sent:
+                raise
+            await reply.events(self._voices[0].say(self._line.say(again.say or "fallback")))
+
+    def _withdraw(self, voice: Voice) -> None:
+        """Keeps the record of an answer that nobody will read, and begins anew."""
+        line, masked = voice.line, voice.answer.masked
+        self._line.findings += [replace(found, won=False, withdrawn=True) for found in line.findings]
+        self._line.rail_seconds += line.rail_seconds
+        self._withdrawn = [Text("withdrawn", sum(map(len, masked)), "".join(masked))]
+        self._before = self._spent()
+        self._tally, self._skeleton = Tally(), Skeleton(self._call.turn, self._request.model)
+        self._held = []
+        self._give_voice([self._line])
+
+    def _spent(self) -> Usage:
+        """What the model's answers have cost, withdrawn ones included."""
+        usage = self._tally.usage(self._asked or {})
+        return summed(self._before, usage) if self._before else usage
+
+    def _body(self, knows: frozenset[str], notes: Sequence[str]) -> dict[str, Any]:
         request, settings = self._request, self._call.policy.model
         if isinstance(request, TextRequest):
             return settled(request.upstream(self._texts), settings, knows)
-        return upstream_body(request, settings, self._texts, self._hearing.steer, knows)
+        return upstream_body(request, settings, self._texts, (*self._hearing.steer, *notes), knows)
 
     async def _pass(self, delta: Delta, reply: Reply) -> None:
         self._record.reached("upstream")
@@ -223,6 +288,15 @@ class Exchange:
                 return self._skeleton.closing(one.event)  # usage: it is told at the end
             if 0 <= (index := index_of(one.event)) < len(self._voices):
                 ready += await self._voices[index].take(one)
+        await self._leave(ready, reply)
+
+    async def _leave(self, ready: Sequence[Delta], reply: Reply) -> None:
+        """Sends events. While the answer may be withdrawn, those without a word wait for the first that has one."""
+        line = self._voices[0].line
+        self._held += ready
+        if line.withdrawable and not any(content(one.event) or aside(one.event).tells for one in ready):
+            return
+        ready, self._held, line.withdrawable = self._held, [], False
         if ready:
             await reply.events(ready)
             if self._call.stream:  # else nothing is sent yet
@@ -250,13 +324,13 @@ class Exchange:
 
     async def _close(self, how: str) -> None:
         if self._usage is None and self._asked:  # it broke off: the backend has worked all the same
-            self._usage = self._tally.usage(self._asked)
+            self._usage = self._spent()
         begun = self._talk.prefill.text if self._talk.prefill else ""
         said = self._talk.said()
         outcome = Outcome(
             how,
             self._findings(),
-            [(voice.line.turn.state, [*said, ("assistant", begun + voice.answer.sent)]) for voice in self._voices]
+            [(voice.line.turn.state, [*said, ("assistant", begun + voice.given())]) for voice in self._voices]
             or [(self._line.turn.state, [*said, ("assistant", begun)])],
             self._touched_texts(),
             self._ended_as,
@@ -293,6 +367,7 @@ class Exchange:
             return []
         heard = zip(self._talk.open, self._hearing.masked, strict=True)
         texts = [Text(str(message.role), len(message.text), masked) for message, masked in heard]
+        texts += self._withdrawn
         for voice in self._voices:
             answer = voice.answer
             texts.append(Text("assistant", sum(map(len, answer.masked)), "".join(answer.masked)))

@@ -31,6 +31,7 @@ _STAYS_HERE = re.compile(
     re.IGNORECASE,
 )
 _HEADER = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)  # RFC 9110, section 5.1
+_PRIVATE_WAY = re.compile(r"https://[^/]|http://(localhost|127\.0\.0\.1|\[::1\])[:/]|\$\{\w+\}")
 
 
 class ConfigFault(Exception):
@@ -163,6 +164,20 @@ class Config(BaseModel):
     first_token_timeout: Seconds = Field(60.0, description="how long it may take to begin its answer")
     between_tokens_timeout: Seconds = Field(30.0, description="how long it may be silent within an answer")
     keep_alive: Seconds = Field(15.0, description="after how much silence a stream gets an SSE comment")
+    safeguarding_webhook: str = Field(
+        "", description="the address that is told of a child in danger; `${NAME}` as above", repr=False
+    )
+    safeguarding_parents_webhook: str = Field(
+        "", description="the address that is told of the kinds of danger that parents may hear of", repr=False
+    )
+    safeguarding_secret: str = Field("", description="signs what those two are told; `${NAME}` as above", repr=False)
+
+    @field_validator("safeguarding_webhook", "safeguarding_parents_webhook")
+    @classmethod
+    def _is_private(cls, url: str) -> str:
+        if url and not _PRIVATE_WAY.match(url):
+            raise ValueError("must be an https address, as in https://alerts.example.org/kindrail; http on loopback")
+        return url
 
     @field_validator("keys")
     @classmethod

@@ -45,7 +45,8 @@ class Document:
             return [Piece(0, self._length, "")]
         self.sent = left
         self.stored.append(found.stored)
-        return [Piece(0, self._length, None if left == text else left)]
+        shown = self._line.restored(left, within_json=True)
+        return [Piece(0, self._length, None if shown == text else shown)]
 
     def say_once(self, key: str) -> str:
         """The house line of this key, for a refusal: a document has no place for one."""

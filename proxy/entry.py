@@ -94,7 +94,9 @@ def permits(policy: Policy, caller: Caller) -> Permits:
 
 def _settings(header: str, policy: Policy) -> Mapping[str, object]:
     try:
-        return read(header, policy.settings)
+        settings = read(header, policy.settings)
+        policy.admit(settings)
+        return settings
     except ValueError as fault:
         raise BadRequest(f"{_SET}: {fault}", _SET, "unsupported_value") from None
 

@@ -26,10 +26,11 @@ class Judge:
     async def __call__(self, model: str, messages: Sequence[Mapping[str, str]], settings: Mapping[str, Any]) -> str:
         """The text that the model answers, streamed as every answer is; over-long ones are cut and cancelled.
 
+        messages: of each the `content` is masked; what stands `before` and `after` it is the asking rail's own.
         settings: fields of the request, such as `temperature` or `stop`. Raises `BackendFault`, and `RailFault` where
         the question could not be masked.
         """
-        readable = [{**one, "content": await self._readable(one["content"])} for one in messages]
+        readable = [await self._message(one) for one in messages]
         ask = Ask({"model": model, "messages": readable, **settings, "stream": True})
         said = ""
         async with aclosing(self._backend.stream(ask)) as stream:
@@ -39,8 +40,16 @@ class Judge:
                     break
         return said
 
+    async def _message(self, message: Mapping[str, str]) -> dict[str, str]:
+        content = await self._readable(message["content"])
+        framed = f"{message.get('before', '')}{content}{message.get('after', '')}"
+        return {"role": message["role"], "content": framed}
+
     async def _readable(self, text: str) -> str:
-        if not any(bound.masks for bound in self._line.policy.rails):
+        policy = self._line.policy
+        if not any(bound.masks for bound in policy.rails):
+            if policy.audience == "child":
+                raise RailFault("no rail of this policy masks what a child said, so no judge may read it")
             return text
         masked = await self._line.masked([Heard("user", text)])
         if masked is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.merge import Effect
 from proxy.policy.model import Bound
 from proxy.redact import mask, put_over
-from proxy.turn import Mode, Role, Span, Verdict
+from proxy.turn import Act, Mode, Role, Span, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Finding:
     won: bool
     ms: float
     broken: str = ""  # how the rail failed: "late", or the type of its exception
+    withdrawn: bool = False  # of an answer that nobody has read: the model was asked for another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,23 @@ class Asked:
     verdict: Verdict
     broken: str  # how it failed: "late", or the type of its exception; empty: it answered
     ms: float
+
+    @property
+    def tells(self) -> bool:
+        """Whether it did not simply pass. A rail that is off was asked only for what must be masked in storage."""
+        verdict = self.verdict
+        noted = verdict.act is not Act.PASS or verdict.steer or verdict.flags or verdict.alert or self.broken
+        return self.bound.mode != "off" and bool(noted)
+
+    def finding(self, role: Role, message: int, start: int, won: bool) -> Finding:
+        """The same for the audit."""
+        bound = self.bound
+        where = (role, message, start)
+        return Finding(bound.id, bound.kind, bound.mode, *where, self.verdict, won, self.ms, self.broken)
+
+    def nowhere(self) -> Asked:
+        """The same of a text that does not stand in the message: its spans are no places there."""
+        return replace(self, verdict=replace(self.verdict, spans=()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from time import perf_counter
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from proxy.judged import Asked, Finding, Hearing, Judged, covered, storable
@@ -22,6 +24,7 @@ from proxy.policy.model import Bound, Policy
 from proxy.reading import Message, read
 from proxy.redact import carried, put_over, union
 from proxy.turn import Act, Heard, Hold, RailFault, Role, Segment, Span, Turn, Verdict, guess_language
+from proxy.vault import Vault
 
 log = logging.getLogger("kindrail.line")
 
@@ -34,19 +37,24 @@ _OTHER_TEXT = frozenset({Act.REPLACE, Act.DROP})  # of the user's side: the mode
 class Line:
     """The rails of one policy at work on one turn. `findings` grows as text passes."""
 
-    def __init__(self, policy: Policy, turn: Turn, memo: Memo) -> None:
+    def __init__(self, policy: Policy, turn: Turn, memo: Memo, vault: Vault | None = None) -> None:
+        """vault: what the session has in its vault; left out: nothing yet."""
         self.policy = policy
         self.turn = turn
         self.findings: list[Finding] = []
         self.rail_seconds = 0.0
         self.lines_said = 0  # house lines of this turn
         self.hold: Hold = policy.hold  # how much of an answer is kept back until it has been judged
+        self.withdrawable = False  # nothing of the answer has left, and the policy may want another one
+        self.opens = ""  # the key of a line in front of the answer
+        self.vault = vault or Vault.of(policy)
         self._memo = memo
 
     def fork(self) -> Line:
         """The same rails for one of several answers, with a copy of what they remember."""
-        line = Line(self.policy, replace(self.turn, state=deepcopy(self.turn.state), memo={}), self._memo)
-        line.hold = self.hold
+        turn = replace(self.turn, state=deepcopy(self.turn.state), memo=dict(self.turn.memo))
+        line = Line(self.policy, turn, self._memo, self.vault)
+        line.hold, line.opens = self.hold, self.opens
         return line
 
     async def hear(self, messages: Sequence[Heard]) -> Hearing:
@@ -55,6 +63,7 @@ class Line:
         masked: list[str] = []
         steer: list[str] = []
         ends: dict[str, Verdict] = {}
+        known = len(self.findings)
         for number, message in enumerate(self._read(messages)):
             judged = await self.content(message.segment, number, 0)
             texts.append(self._as_read(message, judged))
@@ -69,12 +78,15 @@ class Line:
                     ends.pop(one.bound.key, None)  # "stop" - "no wait, go on": the rail itself has taken it back
                 steer += (self.policy.note(key, self.turn.language, one.verdict.fill) for key in one.verdict.steer)
                 self._hold(one.verdict.hold)
+                self.opens = one.verdict.opens or self.opens
             await asyncio.sleep(0)  # rails do not pause: other turns go on between two messages
-        final = next((ends[bound.key] for bound in self.policy.rails if bound.key in ends), None)
-        end = await self._spoken(final) if final else None
-        return Hearing(
-            tuple(texts), tuple(masked), end, tuple(dict.fromkeys(steer)), final is not None and "alert" in final.flags
-        )
+        final = next((bound for bound in self.policy.rails if bound.key in ends), None)
+        end = await self._spoken(ends[final.key]) if final else None
+        # a rail that looks for children in danger says so of itself, a flow of one turn
+        urgent = final is not None and (getattr(final.rail, "urgent", False) or "alert" in ends[final.key].flags)
+        if steer or any(one.verdict.alert for one in self.findings[known:]):
+            self.opens = ""  # there is something graver to say
+        return Hearing(tuple(texts), tuple(masked), end, tuple(dict.fromkeys(steer)), urgent)
 
     async def history(self, messages: Sequence[Heard]) -> list[str]:
         """Earlier messages as the model may read them: only redacted, or as a rail wrote them; from the memo where they
@@ -90,7 +102,7 @@ class Line:
             if found is None:
                 texts.append(_UNREAD)
             else:
-                texts.append(self._redacted(message, found.spans) if found.text is None else found.text)
+                texts.append(self._redacted(message, found.spans, adds=True) if found.text is None else found.text)
             await asyncio.sleep(0)
         return texts
 
@@ -118,7 +130,8 @@ class Line:
             first, again = merge([one.verdict for one in asked[: len(rails)]]), asked[len(rails) :]
             data = carried(first.spans, segment.text, part.text)
             spans = union([*merge([one.verdict for one in again]).spans, *data])
-            return Found(text=self.redacted(wrote.verdict.text, spans, self._language(part.text))), not broken
+            text = self.redacted(wrote.verdict.text, spans, self._language(part.text), numbers=False)
+            return Found(text=text), not broken
         return Found(message.sent(merge([one.verdict for one in asked]).spans)), not broken
 
     async def redacted_only(self, messages: Sequence[Heard]) -> list[str] | None:
@@ -132,7 +145,8 @@ class Line:
             judged = await self.content(message.segment, number, 0)
             if not judged.sound and self.policy.when_broken == "closed":
                 return None
-            texts.append(judged.text or self._redacted(message, message.sent(judged.effect.spans)))
+            spans, language = message.sent(judged.effect.spans), self._language(message.plain.text)
+            texts.append(judged.text or self.redacted(message.text, spans, language, numbers=False))
             await asyncio.sleep(0)
         return texts
 
@@ -157,13 +171,18 @@ class Line:
         verdict = Verdict(Act.DROP, why=why)
         self.findings.append(Finding("tools", "policy", "enforce", "assistant", 0, 0, verdict, won=True, ms=0.0))
 
-    def say(self, key: str) -> str:
-        """The policy's line of this key in the turn's language, the next of its variants."""
+    def say(self, key: str, fill: Mapping[str, str] = MappingProxyType({})) -> str:
+        """The policy's line of this key in the turn's language, the next of its variants; `fill` as of a verdict."""
         counts = self.turn.state.setdefault(_SAID, {})
         nth = int(counts.get(key, 0))
         counts[key] = nth + 1
         self.lines_said += 1
-        return self.policy.line(key, self.turn.language, nth)
+        return self.policy.line(key, self.turn.language, nth, fill or self.turn.memo.get(("fill", key), fill))
+
+    def opening(self) -> str:
+        """The line in front of the answer; empty where no rail wants one, or the session has heard it."""
+        key, self.opens = self.opens, ""
+        return self.say(key) if key and key not in self.turn.state.get(_SAID, {}) else ""
 
     # -- the two stages ------------------------------------------------------------------------------------------------
 
@@ -177,7 +196,7 @@ class Line:
         self, segment: Segment, message: int, start: int, rails: Sequence[Bound], placed: bool = True
     ) -> Judged:
         """placed: the segment stands in the message; else a rail wrote it, and its spans are no places there."""
-        asked = [await self._ask(bound, segment) for bound in rails]
+        asked = await self._asked(segment, message, start, rails)
         enforced = tuple(one for one in asked if one.bound.mode == "enforce")
         effect = merge([one.verdict for one in enforced])
         end = next((order for order, one in enumerate(enforced) if one.verdict.act is Act.END), None)
@@ -188,7 +207,7 @@ class Line:
             if one.bound.mode == "shadow":
                 self._remember(one)  # under the shadow's own key
             won = one in enforced and effect.won(enforced.index(one), one.verdict)
-            self._record(one if placed else _nowhere(one), segment, message, start, won)
+            self._record(one if placed else one.nowhere(), segment, message, start, won)
         masks = [one for one in asked if one.bound.masks]
         judged = Judged(
             enforced[effect.winner].verdict if effect.winner is not None else None,
@@ -202,6 +221,20 @@ class Line:
             return judged
         return await self._written(judged, enforced[effect.winner], segment, (message, start), rails)
 
+    async def _asked(self, segment: Segment, message: int, start: int, rails: Sequence[Bound]) -> list[Asked]:
+        """Each rail's verdict. Where the client goes meanwhile, those that were given are recorded all the same."""
+        asked: list[Asked] = []
+        try:
+            for bound in rails:
+                asked.append(await self._ask(bound, segment))
+        except asyncio.CancelledError:
+            for one in asked:
+                if one.verdict.alert:  # it is told of, and so the next one of the session is a repeat
+                    self._remember(one)
+                self._record(one, segment, message, start, won=False)
+            raise
+        return asked
+
     async def _written(
         self, judged: Judged, wrote: Asked, segment: Segment, at: tuple[int, int], rails: Sequence[Bound]
     ) -> Judged:
@@ -211,6 +244,7 @@ class Line:
         """
         verdict = wrote.verdict
         says = (verdict.say,) if verdict.say else ()
+        self.turn.memo["fill", verdict.say] = verdict.fill  # for when it is said
         if not verdict.text or (verdict.act is Act.END and segment.role != "assistant"):
             return replace(judged, says=says)
         part = replace(segment, text=verdict.text)
@@ -218,7 +252,8 @@ class Line:
         text, stored = again.text, again.stored
         if again.winner is None:
             data = carried(judged.effect.spans, segment.text, part.text)
-            text = self.redacted(part.text, union([*again.effect.spans, *data]), self.turn.language)
+            spans, numbers = union([*again.effect.spans, *data]), segment.role == "assistant"
+            text = self.redacted(part.text, spans, self.turn.language, numbers)
             stored = text if again.covered else again.masked
         ends = judged.effect.ends or again.effect.ends
         return replace(
@@ -233,7 +268,7 @@ class Line:
 
     async def _spoken(self, end: Verdict) -> str:
         """What is said in the place of an answer: a line, and what the rail itself wrote behind it, past the rails."""
-        line = self.say(end.say) if end.say else ""
+        line = self.say(end.say, end.fill) if end.say else ""
         if not end.text:
             return line if line.strip() else self.say("fallback")
         judged = await self.content(Segment("assistant", end.text, self.turn, last=True), 0, 0)
@@ -279,8 +314,9 @@ class Line:
         begun = perf_counter()
         broken = told = ""
         known: Verdict | None = self.turn.memo.get(segment.asked(bound.key))
+        late_after: float = getattr(bound.rail, "late_after", self.policy.late_after)  # a rail may have its own
         try:
-            async with asyncio.timeout(self.policy.late_after):
+            async with asyncio.timeout(late_after):
                 verdict = known or await bound.rail.check(segment)
         except TimeoutError:
             broken = "late"
@@ -289,7 +325,7 @@ class Line:
             told = f": {fault}" if isinstance(fault, RailFault) else ""
         seconds = perf_counter() - begun
         self.rail_seconds += seconds
-        if not broken and seconds > self.policy.late_after:
+        if not broken and seconds > late_after:
             broken = "late"  # it never paused, so that nothing could interrupt it
         if broken:
             log.warning("rail %s of %s broke: %s%s", bound.id, self.policy.label, broken, told)
@@ -300,10 +336,11 @@ class Line:
 
     def _broken(self, bound: Bound, segment: Segment, told: str) -> Verdict:
         flags = frozenset({"review"})
-        own: Verdict | None = getattr(bound.rail, "when_broken", None)
+        # A rail that looks for children in danger fails to their side, whatever the policy says.
+        own: Callable[[Segment], Verdict] | None = getattr(bound.rail, "when_broken", None)
         if own is not None and segment.role != "assistant":
-            return own  # a rail that looks for children in danger fails to their side, whatever the policy says
-        if self.policy.when_broken == "open":
+            return own(segment)
+        if getattr(bound.rail, "fails", self.policy.when_broken) == "open":
             return Verdict(why=f"the rail broke; the policy lets the text pass{told}", flags=flags)
         act = Act.REPLACE if segment.role == "assistant" else Act.END
         return Verdict(act, say="sorry", why=f"the rail broke; the policy holds the text back{told}", flags=flags)
@@ -320,7 +357,7 @@ class Line:
     def _as_read(self, message: Message, judged: Judged) -> str:
         """The user side's text as the model may read it."""
         if judged.winner is None or judged.winner.act is Act.END:
-            return self._redacted(message, message.sent(judged.effect.spans))
+            return self._redacted(message, message.sent(judged.effect.spans), adds=True)
         return " ".join([*map(self.say, judged.says), judged.text]).strip()
 
     def _hold(self, hold: Hold | Literal[""]) -> None:
@@ -331,12 +368,27 @@ class Line:
         """A message's own language, whatever the session's: its masked form stays the same while the talk goes on."""
         return guess_language(text, self.policy.languages, self.policy.languages[0])
 
-    def _redacted(self, message: Message, spans: tuple[Span, ...]) -> str:
-        return self.redacted(message.text, spans, self._language(message.plain.text))
+    def _redacted(self, message: Message, spans: tuple[Span, ...], adds: bool = False) -> str:
+        """A message of the request, as the model may read it. adds: its data get a place in the vault."""
+        if self.vault is not None and message.segment.role == "assistant":
+            spans = (*message.sent([*self.vault.told(message.plain.text)]), *spans)
+        return self.redacted(message.text, spans, self._language(message.plain.text), adds=adds)
 
-    def redacted(self, text: str, spans: tuple[Span, ...], language: str) -> str:
-        """`text` with the policy's stand-ins over the spans."""
-        return put_over(text, spans, lambda entity: self.policy.stand_in(entity, language)) if spans else text
+    def redacted(
+        self, text: str, spans: tuple[Span, ...], language: str, numbers: bool = True, adds: bool = False
+    ) -> str:
+        """`text` with the policy's stand-ins over the spans, or the vault's placeholders.
+
+        numbers: none without, for what is remembered beyond the session. adds: data may be new to the vault.
+        """
+        if not spans:
+            return text
+        words = partial(self.policy.stand_in, language=language)
+        return self.vault.cover(text, spans, words, adds) if self.vault and numbers else put_over(text, spans, words)
+
+    def restored(self, text: str, within_json: bool = False) -> str:
+        """What is sent on, as the user gets it: the last step, behind which nothing judges or remembers."""
+        return self.vault.restored(text, self.turn.language, within_json) if self.vault else text
 
     def _remember(self, one: Asked) -> None:
         if one.verdict.remember:
@@ -344,13 +396,5 @@ class Line:
             self.turn.state[key] = {**self.turn.recall(key), **one.verdict.remember}
 
     def _record(self, one: Asked, segment: Segment, message: int, start: int, won: bool) -> None:
-        bound, verdict = one.bound, one.verdict
-        if bound.mode == "off":
-            return  # asked only for what must be masked in storage
-        if verdict.act is not Act.PASS or verdict.steer or verdict.flags or one.broken:
-            where = (segment.role, message, start)
-            self.findings.append(Finding(bound.id, bound.kind, bound.mode, *where, verdict, won, one.ms, one.broken))
-
-
-def _nowhere(one: Asked) -> Asked:
-    return replace(one, verdict=replace(one.verdict, spans=()))
+        if one.tells:
+            self.findings.append(one.finding(segment.role, message, start, won))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Literal
 
 from proxy.access import Caller, Denied
 from proxy.config import Config, ConfigFault, KeyEntry
+from proxy.faults import listed
 from proxy.policy.load import policy_files
 from proxy.policy.model import Policy
 
@@ -75,9 +76,43 @@ def in_service(config: Config) -> list[Path]:
         wrong.insert(0, f"policy: there is no {config.policy!r} in {config.policies}; there are: {', '.join(files)}")
     if wrong:
         raise ConfigFault("\n".join(wrong))
-    globs = [glob for key in config.keys for glob in (key.policy, *key.policies) if glob]
-    others = [name for name in files if config.keys_in_store or any(fnmatchcase(name, glob) for glob in globs)]
-    return [files[name] for name in dict.fromkeys([config.policy, *others])]
+    return [files[name] for name in dict.fromkeys([config.policy, *(name for name in files if _serves(config, name))])]
+
+
+def untold(config: Config, policies: Iterable[Policy]) -> str:
+    """What is wrong where a child in danger is heard and nobody would be told; empty: nothing is."""
+    names = [one.name for one in policies if one.tells_of_danger and _serves(config, one.name)]
+    if not names or config.safeguarding_webhook:
+        return ""
+    names_of = listed((f"`{name}`" for name in names), "and")
+    return f"safeguarding_webhook is not set: nobody is told of the children in danger that {names_of} would hear"
+
+
+def unnamed(config: Config, policies: Iterable[Policy]) -> str:
+    """What is wrong where the judge of a policy for children could be at an address that the operator has not named.
+
+    A single `backend_url` is one; of several `backends` that is one whose `models` or `rename` have the judge's name to
+    the letter. Empty: nothing is wrong.
+    """
+    if config.backend_url:
+        return ""
+    named = {name for entry in config.backends for name in (*entry.models, *entry.rename)}
+    for policy in policies:
+        judges = [getattr(bound.rail, "asks", "") for bound in policy.rails if policy.audience == "child"]
+        if missing := next((f"`{judge}`" for judge in judges if judge and judge not in named), ""):
+            where = f"`{policy.name}` lets {missing} judge what children say"
+            return f"{where}: write that name under `models` of the one of the `backends` where it is"
+    return ""
+
+
+def in_production(config: Config) -> bool:
+    """Whether apps are served by API keys; without any it is a demo, or a developer's machine."""
+    return bool(config.keys) or config.keys_in_store
+
+
+def _serves(config: Config, name: str) -> bool:
+    globs = [config.policy, *(glob for key in config.keys for glob in (key.policy, *key.policies) if glob)]
+    return config.keys_in_store or any(fnmatchcase(name, glob) for glob in globs)
 
 
 def faults(key: KeyEntry, folder: Path) -> Iterator[str]:

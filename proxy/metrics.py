@@ -26,6 +26,12 @@ class Metrics:
         self.refused = Counter(
             "kindrail_refused_requests", "Requests refused before a turn began.", ["status"], registry=self._registry
         )
+        self.alerts = Counter(
+            "kindrail_alerts",
+            "Alerts: raised, spooled (the store was down), unreadable, and their deliveries, delivered or failed.",
+            ["kind", "state"],
+            registry=self._registry,
+        )
         self.reloads = Counter(
             "kindrail_policy_reloads", "Reloads of the policies by their result.", ["result"], registry=self._registry
         )

@@ -31,6 +31,8 @@ class Phrases:
 
     def __init__(self, words: Mapping[str, Sequence[str]], but_not: Mapping[str, Sequence[str]] | None = None) -> None:
         self._lists = [_List(language, phrases) for language, phrases in words.items() if phrases]
+        self._gate = frozenset(word for one in self._lists for word in one.first_words)
+        self._korean = any(one.korean for one in self._lists)
         self._excuses = [_List(language, phrases) for language, phrases in (but_not or {}).items() if phrases]
 
     def find(self, text: Plain, since: int = 0) -> Hit | None:
@@ -39,6 +41,8 @@ class Phrases:
 
     def hits(self, text: Plain) -> Iterator[Hit]:
         """Every hit that no `but_not` explains away, language by language."""
+        if self._gate.isdisjoint(text.words) and not (self._korean and text.hangul):
+            return
         excused: bytearray | None = None
         for one in self._lists:
             for match in one.matches(text):
@@ -60,22 +64,22 @@ class _List:
     """The phrases of one language as one pattern, behind a gate that most texts never pass."""
 
     def __init__(self, language: str, phrases: Sequence[str]) -> None:
-        self._korean = language == "ko"
+        self.korean = language == "ko"
         longest_first = sorted(phrases, key=len, reverse=True)
-        body = "|".join(map(_korean, longest_first) if self._korean else _by_first_letter(longest_first))
-        edge = (r"(?<![\uac00-\ud7a3])", "") if self._korean else (r"(?<!\w)", r"(?!\w)")
+        body = "|".join(map(_korean, longest_first) if self.korean else _by_first_letter(longest_first))
+        edge = (r"(?<![\uac00-\ud7a3])", "") if self.korean else (r"(?<!\w)", r"(?!\w)")
         self._pattern = re.compile(f"{edge[0]}(?:{body}){edge[1]}", re.IGNORECASE)
         first = [_WORD.search(phrase.lower()) for phrase in phrases]
         words = {match.group() for match in first if match}
-        self._first_words = frozenset(words | {without_accents(word) for word in words})
+        self.first_words = frozenset(words | {without_accents(word) for word in words})
         self._first_letters = re.compile("[" + re.escape("".join(sorted({word[0] for word in words}))) + "]")
 
     def matches(self, text: Plain) -> Iterator[re.Match[str]]:
-        if self._korean:
-            possible = self._first_letters.search(text.text) is not None
+        if self.korean:
+            possible = self._first_letters.search(text.spelt) is not None
         else:
-            possible = not self._first_words.isdisjoint(text.words)
-        return self._pattern.finditer(text.text) if possible else iter(())
+            possible = not self.first_words.isdisjoint(text.words)
+        return self._pattern.finditer(text.spelt) if possible else iter(())
 
 
 def _by_first_letter(phrases: Sequence[str]) -> Iterator[str]:

@@ -7,17 +7,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from redis.asyncio.client import Pipeline
+
+from proxy.alerts import SEVERITIES, Raised
 from proxy.audit import Closed, Opened, Text, VerdictRecord
 from proxy.call import Body, Call
 from proxy.judged import Finding
 from proxy.services import Services
 from proxy.sessions import Message, State
 from proxy.store import StoreDown
-from proxy.turn import Turn
+from proxy.turn import Alert, Turn
 from proxy.wire.usage import Usage
 
 log = logging.getLogger("kindrail.chat")
@@ -58,6 +61,7 @@ class Record:
         self._seen: dict[str, float] = {}  # milestone -> milliseconds since the turn began
         self._is_open = False
         self._closed = False
+        self._alerts: list[Raised] = []  # not kept yet
 
     @property
     def name(self) -> str:
@@ -72,12 +76,34 @@ class Record:
             self.note(fault)
         self._on.metrics.sessions.labels(self.session.found).inc()
 
+    def alert(self, turn: Turn, findings: Iterable[Finding]) -> None:
+        """Takes note of what a person is to be told: it is kept with the next write.
+
+        Of a rail in shadow too: a policy that only watches changes no text, but a child in danger is told of. Of what
+        one rail says of one danger the most severe counts.
+        """
+        heard: dict[tuple[str, float], list[Alert]] = {}
+        for found in findings:
+            if one := found.verdict.alert:
+                heard.setdefault((found.rail, one.since), []).append(one)
+        self._alerts = [self._raised(turn, rail, _worst(alerts)) for (rail, _), alerts in heard.items()]
+
+    def _raised(self, turn: Turn, rail: str, one: Alert) -> Raised:
+        call, session = self._call, self.session
+        # where the rail broke it remembers nothing: what is not known to be a repeat is an alert by itself
+        id = self._on.alerts.id(session.id, rail, one.since or call.turn)
+        return Raised(
+            id, turn.now, one.since or turn.now, call.turn, session.id, session.tenant, call.policy.label, one.kind,
+            one.severity, one.parents, turn.language, one.times,
+        )  # fmt: skip
+
     async def open(self, turn: Turn, urgent: bool) -> None:
         """The opened record and the latch.
 
         A child in danger is answered even if they cannot be kept; anybody else is not. Raises `StoreDown`.
         """
         if self.lost:
+            await self._spool()
             if not urgent:
                 raise StoreDown(ConnectionError())
             return
@@ -85,12 +111,7 @@ class Record:
         self._on.audit.opened(pipe, self._opened(turn), keep)
         self._on.sessions.latch(pipe, self.session, turn.state, keep.sessions)
         self._is_open = True
-        try:
-            await self._on.store.run(pipe)
-        except StoreDown as fault:
-            self.note(fault)
-            if not urgent:
-                raise
+        await self._run(pipe, urgent)
 
     async def close(self, turn: Turn, outcome: Outcome, urgent: bool) -> None:
         """State and closed record, once; to its end even if the client goes meanwhile. Raises `StoreDown`."""
@@ -101,13 +122,21 @@ class Record:
         self._measure(outcome)
         if not self.lost:
             await asyncio.shield(self._on.finish(self._write(turn, outcome, urgent)))
-        elif self.entered:
-            self._on.finish(self._leave(outcome.tokens))
+        else:
+            if self._alerts:
+                await asyncio.shield(self._on.finish(self._spool()))
+            if self.entered:
+                self._on.finish(self._leave(outcome.tokens))
 
-    def refused(self, status: int) -> None:
-        """The request was no turn: nothing was answered, and nothing is kept but the count."""
+    async def refused(self, status: int) -> None:
+        """The request was no turn: nothing was answered, and nothing is kept but the count, and what a person is to be
+        told, to its end even if the client goes meanwhile.
+        """
         self._closed = True
         self._on.metrics.refused.labels(str(status)).inc()
+        if self._alerts:
+            alone = self._spool() if self.lost else self._run(self._on.store.pipe(), urgent=True)
+            await asyncio.shield(self._on.finish(alone))
         if self.entered:
             self._on.finish(self._leave(0))
 
@@ -137,12 +166,31 @@ class Record:
             on.meter.leave(pipe, self._call.caller, self._call.turn, outcome.tokens)
         if outcome.kept is not None and self._call.keep:
             self._call.keep(pipe, *outcome.kept, self.name)
+        await self._run(pipe, urgent)
+
+    async def _run(self, pipe: Pipeline, urgent: bool) -> None:
+        """Sends a write, with the alerts that have not been kept yet. Raises `StoreDown`, unless `urgent`."""
+        for raised in self._alerts:
+            self._on.alerts.put(pipe, raised)
         try:
-            await on.store.run(pipe)
+            await self._on.store.run(pipe)
         except StoreDown as fault:
             self.note(fault)
+            await self._spool()
             if not urgent:
                 raise
+        self._kept("raised")
+
+    async def _spool(self) -> None:
+        """Alerts that the store cannot keep are written into files, before the answer's first byte all the same."""
+        for raised in self._alerts:
+            await asyncio.to_thread(self._on.alerts.spool, raised)
+        self._kept("spooled")
+
+    def _kept(self, state: str) -> None:
+        for raised in self._alerts:
+            self._on.metrics.alerts.labels(raised.kind, state).inc()
+        self._alerts = []
 
     async def _leave(self, tokens: int) -> None:
         """The slot of a turn that is not recorded becomes free, if the store is back; else when its lease is over."""
@@ -172,11 +220,17 @@ class Record:
         metrics.count(label, outcome.findings)
 
 
+def _worst(alerts: Sequence[Alert]) -> Alert:
+    """The most severe of a thread, of equal ones the last; for parents only where all of them are."""
+    worst = min(reversed(alerts), key=lambda one: SEVERITIES.index(one.severity))
+    return replace(worst, parents=all(one.parents for one in alerts), times=max(one.times for one in alerts))
+
+
 def _verdict(found: Finding) -> VerdictRecord:
     verdict, entities = found.verdict, dict[str, int]()
     for span in verdict.spans:
         entities[span.entity] = entities.get(span.entity, 0) + 1
     return VerdictRecord(
         found.rail, found.kind, found.mode, found.role, verdict.act.value, verdict.why, verdict.say,
-        tuple(sorted(verdict.flags)), found.won, round(found.ms, 3), entities,
+        tuple(sorted(verdict.flags)), found.won, round(found.ms, 3), entities, found.withdrawn,
     )  # fmt: skip

@@ -26,7 +26,7 @@ from watchfiles import awatch
 
 from proxy.config import Config, ConfigFault
 from proxy.faults import PolicyError
-from proxy.live import Live, Reload, in_service
+from proxy.live import Live, Reload, in_production, in_service, unnamed, untold
 from proxy.policy.load import load_policy
 from proxy.policy.model import Policy
 from proxy.proof import Unproved
@@ -155,6 +155,10 @@ async def _proved(config: Config) -> Live:
         digests = await _prove(files, config.policy_code)
         policies = [await asyncio.to_thread(_load, path, config.policy_code) for path in files]
         if digests == {str(path): policy.digest for path, policy in zip(files, policies, strict=True)}:
+            if wrong := unnamed(config, policies):
+                raise ConfigFault(wrong)
+            if in_production(config) and (wrong := untold(config, policies)):
+                raise ConfigFault(wrong)
             return Live.of(*policies)
     raise Unproved([f"{config.policies}: the files changed whenever they were checked"])
 

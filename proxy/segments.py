@@ -58,6 +58,7 @@ _TOKEN_END = re.compile(r"\S+$")
 _LIST_NUMBER = re.compile(r"[-*•]?\s*\(?\d{1,3}[.)]")
 _LETTER_AND_DIGIT = re.compile(r"(?=.*\d)(?=.*[^\W\d_])")
 _NUMBER_SIGN = re.compile(r"\W*(?:n|nr|no|nro|num|tel)\.", re.IGNORECASE)  # `via Garibaldi n. 12`
+_PLACEHOLDER = re.compile(r"[<\[{＜［][A-Za-z_ ]{2,40}$")  # `<PERSON 1>`, as some models write it
 _ADDRESS = re.compile(r"@|://|www\.", re.IGNORECASE)
 _DOMAINS = ("com", "net", "org", "it", "kr", "uk", "co", "eu")
 _DOMAIN = re.compile(rf"(?:{'|'.join(_DOMAINS)})(?!\w)")  # `gmail. com`
@@ -231,6 +232,8 @@ class Segmenter:
             return True
         if not self._text[end].isdigit() or word.endswith(("!", "?")):
             return False
+        if _PLACEHOLDER.search(self._text, max(0, start - 42), start):
+            return True
         return _LETTER_AND_DIGIT.match(word) is not None or _NUMBER_SIGN.fullmatch(word) is not None
 
     def _address_goes_on(self, start: int, end: int, word: str) -> bool:

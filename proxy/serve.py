@@ -20,7 +20,7 @@ from proxy.app import create_admin_app, create_app
 from proxy.config import Config, ConfigFault
 from proxy.embedded import EmbeddedFault
 from proxy.keys import SecretFault
-from proxy.live import Live, in_service
+from proxy.live import Live, in_production, in_service, unnamed, untold
 from proxy.policy.model import Policy
 from proxy.proof import Unproved, prove
 from proxy.reload import reloading
@@ -80,9 +80,16 @@ def serve(config: Config) -> None:
 def _live(config: Config) -> Live:
     """The policies that are served: read, checked, and their own tests passed. A policy never half-applies."""
     try:
-        return Live.of(*(prove(path, config.policy_code) for path in in_service(config)))
+        live = Live.of(*(prove(path, config.policy_code) for path in in_service(config)))
     except Unproved as fault:
         raise ConfigFault(str(fault)) from None
+    if wrong := untold(config, live.policies.values()):
+        if in_production(config):
+            raise ConfigFault(f"{wrong}; see docs/safeguarding.md")
+        log.warning("%s", wrong)
+    if wrong := unnamed(config, live.policies.values()):
+        raise ConfigFault(f"{wrong}; see docs/judge.md")
+    return live
 
 
 async def _listen(config: Config, live: Live) -> None:

@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from proxy.access import Door
+from proxy.alerts import Alerts
 from proxy.audit import Audit
 from proxy.backends import open_backend
 from proxy.config import Config, resolved
+from proxy.contact import Addresses, Contact
 from proxy.kept import Kept
 from proxy.keys import load_keys
 from proxy.limits import Meter
@@ -39,6 +41,7 @@ class Services:
     door: Door
     meter: Meter
     kept: Kept
+    alerts: Alerts
     metrics: Metrics = field(default_factory=Metrics)
     memo: Memo = field(default_factory=Memo)
     closing: set[asyncio.Task[None]] = field(default_factory=set)
@@ -59,8 +62,10 @@ async def open_services(config: Config, live: Live, backend: Backend | None = No
     Raises `SecretFault`, `EmbeddedFault`, `ConfigFault`, and `ValueError` for a URL that cannot be used.
     """
     keys = load_keys(config.data, config.secret_file)
+    addresses = Addresses.of(config)
     model = backend or open_backend(config)
     store = await open_store(resolved("redis_url", config.redis_url) or None, config.data)
+    metrics = Metrics()
     services = Services(
         live,
         model,
@@ -70,12 +75,16 @@ async def open_services(config: Config, live: Live, backend: Backend | None = No
         Door(config.keys, config.keys_in_store, store),
         Meter(store),
         Kept(store, keys),
+        Alerts(store, keys, config.data / "alerts", metrics),
+        metrics,
     )
-    tending = asyncio.create_task(_tend(services.audit))
+    contact = Contact(addresses, services.alerts, metrics)
+    tending = [asyncio.create_task(work) for work in (_tend(services.audit), contact.run())]
     try:
         yield services
     finally:
-        tending.cancel()
+        for task in tending:
+            task.cancel()
         await asyncio.gather(*services.closing, return_exceptions=True)
         await model.close()
         await store.close()

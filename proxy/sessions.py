@@ -3,7 +3,8 @@
 An app names its session, or sends only the transcript, as chat apps do. A named session is one Redis hash: rail -> what
 it remembers. An unnamed one is a trail of snapshots, one a turn, each under a keyed hash of the transcript up to the
 answer; the next request's history is that transcript. Names and transcripts are stored as HMACs, scoped to the tenant;
-state has no text.
+state has no text. A named session has its vault beside it, sealed, which goes when it goes; a session found by what was
+said has none, as others may know that too.
 
 The `1` in the keys is the version of what is stored there: state of another version lies under other keys, not found.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import itertools
 import unicodedata
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any, Literal
@@ -20,8 +22,9 @@ from typing import Any, Literal
 import orjson
 from redis.asyncio.client import Pipeline
 
-from proxy.keys import Keys
+from proxy.keys import Keys, Unreadable
 from proxy.store import Store
+from proxy.vault import Contents
 
 Found = Literal["named", "transcript", "run", "forked", "new"]
 State = dict[str, dict[str, Any]]
@@ -31,6 +34,7 @@ _SPOKEN = frozenset({"user", "assistant", "tool"})
 # messages at the transcript's end, longest first: for apps that send only their last dozen
 _RUNS = (8, 4)
 _LONGEST_NAME = 200
+_VAULT = ":vault"  # the field of a named session's hash in which its vault is; no rail id has a colon
 
 # A snapshot or run belongs to the session that wrote it. A second session that comes to the same transcript empties it
 # for good: nobody can tell any longer whose it is, and state is never shared on a guess.
@@ -73,6 +77,9 @@ class Session:
     state: State = field(default_factory=dict)
     read: dict[str, bytes] = field(default_factory=dict)  # of a named session: the rails' memories as Redis has them
     latched: dict[str, bytes] = field(default_factory=dict)  # ... and as this turn has latched them
+    vault: Contents = field(default_factory=Contents)  # grows as the turn finds more
+    sealed: bytes = b""  # the vault as Redis has it
+    opened: bytes = b""  # ... and what that holds
 
 
 class Sessions:
@@ -124,8 +131,12 @@ class Sessions:
         else:
             self._commit_said(pipe, session, state, transcript, keep)
             # the answer's header told its id: an app that sends it back has named the session
-            key = _name_key(self._keys.tag("session", session.tenant, session.id))
-            pipe.hset(key, mapping=dict[Any, Any](_dumped(state) | {"": b"1"}))
+            tag = self._keys.tag("session", session.tenant, session.id)
+            key = _name_key(tag)
+            vault = {_VAULT: self._sealed(session, tag)} if session.vault.values and session.found == "new" else {}
+            pipe.hset(key, mapping=dict[Any, Any](_dumped(state) | {"": b"1"} | vault))
+            if session.found != "new":  # others who know what was said are told this id too: its vault is over
+                pipe.hdel(key, _VAULT)
             pipe.expire(key, int(keep))
 
     async def _by_name(self, session: Session, named: str) -> Session:
@@ -135,6 +146,7 @@ class Sessions:
             pipe.hgetall(_name_key(tag))
         for tag, fields in zip(tags, await self._store.run(pipe), strict=True):
             if fields:
+                self._open(session, fields.pop(_VAULT.encode(), b""), tag)
                 memories = {rail.decode(): value for rail, value in fields.items() if rail}
                 session.found = "named"
                 session.state = {rail: _loaded(value) for rail, value in memories.items()}
@@ -163,6 +175,18 @@ class Sessions:
         (snapshot,) = await self._store.run(pipe)
         return _taken(session, snapshot, "run") if snapshot else session
 
+    def _open(self, session: Session, sealed: bytes, tag: str) -> None:
+        """Takes the vault over; one that no secret opens any more is as if it were empty."""
+        with suppress(Unreadable, orjson.JSONDecodeError):
+            opened = self._keys.open(f"vault {tag}", sealed).encode() if sealed else b""
+            session.vault = Contents(**orjson.loads(opened)) if opened else Contents()
+            if tag == session.id:  # else found before a rotation: it moves to its new key
+                session.sealed, session.opened = sealed, opened
+
+    def _sealed(self, session: Session, tag: str) -> bytes:
+        """The vault as it is stored, under a key of its session's own."""
+        return self._keys.seal(f"vault {tag}", orjson.dumps(session.vault).decode()).encode()
+
     def _run_tags(self, session: Session, run: list[bytes]) -> tuple[str, ...]:
         return self._keys.tags("run", session.tenant, *run)
 
@@ -172,6 +196,8 @@ class Sessions:
             read = session.read.get(rail, b"")
             if value != read or rail in session.latched:
                 arguments += [rail, read, session.latched.get(rail, read), value]
+        if session.vault.values and orjson.dumps(session.vault) != session.opened:
+            arguments += [_VAULT, session.sealed, session.sealed, self._sealed(session, session.id)]
         pipe.eval(_COMMIT, 1, _name_key(session.id), *arguments)
 
     def _commit_said(

@@ -182,6 +182,7 @@ class _Judging:
         writes: a piece may leave as a rail wrote it; else that blocks the document.
         """
         line, place, covered = self._line, begin, True
+        line.turn.memo["document"] = True  # a rail that would add a sentence adds none
         segmenter = Segmenter(line.hold, line.policy.hold_max)
         spans: list[Span] = []
         masked: list[str] = []

@@ -13,6 +13,8 @@ from functools import cached_property
 
 import orjson
 
+from proxy.spelling import folded, spelt
+
 _INVISIBLE = "\u00ad\u200b\u200c\u200d\u2060\ufeff"  # soft hyphen, zero-width spaces and joiners, byte order mark
 _TYPOGRAPHIC = {"\u2018": "'", "\u2019": "'", "\u02bc": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " "}
 _NEEDS_CARE = re.compile(f"[{_INVISIBLE}{''.join(_TYPOGRAPHIC)}]")
@@ -39,9 +41,24 @@ class Plain:
         return self.starts[start], self.ends[end - 1]
 
     @cached_property
+    def spelt(self) -> str:
+        """The text with the letters that are meant where others stand for them; as long as `text`."""
+        return spelt(self.text)
+
+    @cached_property
+    def folded(self) -> str:
+        """That in lower case and without accents; as long as `text`."""
+        return folded(self.text)
+
+    @cached_property
+    def hangul(self) -> bool:
+        """Whether a letter of it is Korean."""
+        return not self.text.isascii() and _HANGUL.search(self.text) is not None
+
+    @cached_property
     def words(self) -> frozenset[str]:
         """The lower-cased words, for cheap "could this list match at all" questions."""
-        return frozenset(_WORD.findall(self.text.lower()))
+        return frozenset(_WORD.findall(self.spelt.lower()))
 
 
 def plain(text: str) -> Plain:

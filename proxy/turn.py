@@ -21,16 +21,17 @@ from proxy.phrases import Hit, Phrases
 from proxy.text import Plain, guess_language, is_question, plain
 
 __all__ = [
-    "Act", "Alert", "Ask", "Backend", "BackendFault", "Delta", "Fault", "FolderName", "Health", "Heard", "Hit", "Hold",
-    "House", "Judge", "ListName", "Mode", "Options", "Phrases", "Plain", "PolicyError", "Rail", "RailFault", "Role",
-    "SayKey", "Seconds", "Segment", "Several", "Span", "SteerKey", "Taught", "Turn", "Verdict", "guess_language",
-    "is_question", "nearest", "plain", "spans_within",
+    "Act", "Alert", "Ask", "Backend", "BackendFault", "Delta", "Fault", "FolderName", "Health", "Heard", "HelpLine",
+    "Hit", "Hold", "House", "Judge", "ListName", "Mode", "Options", "Phrases", "Plain", "PolicyError", "Rail",
+    "RailFault", "Role", "SayKey", "Seconds", "Segment", "Several", "Severity", "Span", "SteerKey", "Taught", "Turn",
+    "Verdict", "guess_language", "is_question", "nearest", "plain", "spans_within",
 ]  # fmt: skip
 
 Role = Literal["user", "assistant", "tool"]
 Hold = Literal["clause", "sentence", "message"]  # how much text is kept back until it has been judged, smallest first
 Mode = Literal["enforce", "shadow", "off"]
 Health = Literal["up", "down", "unknown"]  # of a model server; unknown: nothing has told yet, or ever will
+Severity = Literal["high", "medium", "low"]
 Ending = Literal["sentence", "line", "clause", "piece", "torn", "call", "last", "limit"]
 _BEFORE = 300  # characters: as many as a message, a JSON value or an unescaped text is judged with
 # Asks a model of the operator's: its name, the messages, settings such as `temperature`. Raises `BackendFault`.
@@ -61,8 +62,10 @@ class Alert:
     """A person is to be told, without a word of what was said. `parents`: they may be told, too."""
 
     kind: str  # what it is about, such as "emergency"
-    severity: Literal["high", "medium", "low"]
+    severity: Severity
     parents: bool = False
+    times: int = 1  # how often since then; a repeat updates the alert that was raised first
+    since: float = 0.0  # when the first of them was, in Unix seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +79,12 @@ class Verdict:
     text: str = ""  # ... and what stands behind it, written by the rail itself: the other rails judge it
     why: str = ""  # one sentence that a safety officer understands, without the text itself
     steer: tuple[str, ...] = ()  # user side: keys of the policy's `steer`, notes for the model
-    fill: Mapping[str, str] = field(default_factory=dict)  # what stands for `{name}` in those notes; no user's words
+    fill: Mapping[str, str] = field(default_factory=dict)  # for `{name}` in notes and in an end's line; no user's text
     hold: Hold | Literal[""] = ""  # user side: how much of the answer is kept back at least
+    opens: str = ""  # user side: a key of `say`: said once in a session, in front of an answer that no rail steers
     resumes: bool = False  # user side: takes back an end that this rail gave an earlier message of the turn
     flags: frozenset[str] = frozenset()  # "review", "alert"
-    alert: Alert | None = None  # user side: what the operator's contact is told, where the verdict is enforced
+    alert: Alert | None = None  # user side: what the operator's contact is told, also of a rail in shadow
     # Merged into what the rail remembers, and committed with the turn.
     remember: Mapping[str, object] = field(default_factory=dict)
 
@@ -108,6 +112,7 @@ class Turn:
     session: str = ""  # the session's id
     history: tuple[Heard, ...] = ()  # what was said before and answered, raw; never stored
     settings: Mapping[str, object] = field(default_factory=dict)  # what the app has set for this request
+    instructions: str = ""  # what the app's own system messages say; never stored
     judge: Judge | None = None  # None: no model can be asked
     trial: bool = False  # a policy is being tried, and no model is there to be asked
 
@@ -207,6 +212,16 @@ class Taught:
 
 
 @dataclass(frozen=True, slots=True)
+class HelpLine:
+    """A number that somebody in need can call."""
+
+    country: str  # ISO 3166-1, two capitals
+    kinds: frozenset[str]  # what it is for, such as "emergency"
+    number: str  # as it is dialled
+    languages: frozenset[str]  # in which it answers; empty: any
+
+
+@dataclass(frozen=True, slots=True)
 class House:
     """What a rail may use of its policy, resolved at load."""
 
@@ -219,6 +234,9 @@ class House:
     code: bool = False  # the operator lets the policy bring Python of its own
     ids: frozenset[str] = frozenset()  # of all rails of the policy, those that are off included
     taught: tuple[Taught, ...] = ()  # this rail's own examples
+    own: set[str] = field(default_factory=set)  # all that the house may say, rails' lines too; complete once loaded
+    help_lines: tuple[HelpLine, ...] = ()
+    country: Mapping[str, str] = field(default_factory=dict)  # language -> the country whose help lines are told
 
 
 class Rail(Protocol):

@@ -114,7 +114,7 @@ class Voice:
         if self.ended:  # with the last of its text
             calls, blocked, self._calls.kept = [], None, []
         if calls:
-            out.append(self._outbox.tell(tool_calls=calls))
+            out.append(self._outbox.tell(tool_calls=[self._whole(call) for call in calls]))
         elif silenced and not self._said:
             blocked = blocked or Structured(None, "")
         self._stopped = _corrected(self._outbox.reason, bool(calls))
@@ -133,7 +133,19 @@ class Voice:
         self.answer.stored.append(line)
         self.answer.sent = line
         self.told = self._by_house = True
-        return [self._outbox.tell(**{self._place: line})]
+        return [self._outbox.tell(**{self._place: self.line.restored(line)})]
+
+    def given(self) -> str:
+        """The answer's text as the app has it, and will send it back. Never stored."""
+        if self._order.json or self.line.vault is None:
+            return self.line.restored(self.answer.sent, within_json=True)
+        return self.line.vault.given(self.answer.sent, self.line.turn.language)
+
+    def _whole(self, call: dict[str, Any]) -> dict[str, Any]:
+        """A call with the data that are given back."""
+        function = call["function"]
+        arguments = self.line.restored(function["arguments"], within_json=True)
+        return {**call, "function": {**function, "arguments": arguments}}
 
     @property
     def _place(self) -> str:
@@ -161,7 +173,9 @@ class Voice:
         return self._tell(self._reasons_in, await self._reasoning.finish())
 
     def _tell(self, name: str, text: str) -> list[Delta]:
-        return [self._outbox.tell(**{name: text})] if text else []
+        if text:
+            self.line.withdrawable = False
+        return [self._outbox.tell(**{name: self.line.restored(text)})] if text else []
 
     def _refused(self, blocked: Structured | None) -> list[Delta]:
         """The house line in the place of what may not leave: of tool calls, a document, or the model's own refusal."""

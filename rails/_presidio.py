@@ -40,13 +40,16 @@ from presidio_analyzer.predefined_recognizers import (
     KrRrnRecognizer,
     NhsRecognizer,
     PhoneRecognizer,
+    UkDrivingLicenceRecognizer,
     UkNinoRecognizer,
     UkPassportRecognizer,
     UkPostcodeRecognizer,
+    UsPassportRecognizer,
     UsSsnRecognizer,
 )  # fmt: skip
 
 from proxy.turn import Plain, Span
+from rails import _numbers
 from rails._digits import RUN, digit_runs, is_list, spoken
 from rails._told import TIMEOUT, Recognizer, Told
 
@@ -74,11 +77,13 @@ _BUILT_IN: tuple[Callable[..., PatternRecognizer], ...] = (
     CreditCardRecognizer, IbanRecognizer, IpRecognizer, UsSsnRecognizer, UkNinoRecognizer, UkPostcodeRecognizer,
     NhsRecognizer, UkPassportRecognizer, ItFiscalCodeRecognizer, ItDriverLicenseRecognizer, ItIdentityCardRecognizer,
     ItPassportRecognizer, KrRrnRecognizer, KrFrnRecognizer, KrPassportRecognizer, KrDriverLicenseRecognizer,
+    UkDrivingLicenceRecognizer, UsPassportRecognizer,
 )  # fmt: skip
 ENTITIES = (
     "EMAIL_ADDRESS", "PHONE_NUMBER", "URL", "CREDIT_CARD", "IBAN_CODE", "IP_ADDRESS", "US_SSN", "UK_NINO",
     "UK_POSTCODE", "UK_NHS", "UK_PASSPORT", "IT_FISCAL_CODE", "IT_DRIVER_LICENSE", "IT_IDENTITY_CARD", "IT_PASSPORT",
-    "KR_RRN", "KR_FRN", "KR_PASSPORT", "KR_DRIVER_LICENSE", "ID_NUMBER",
+    "KR_RRN", "KR_FRN", "KR_PASSPORT", "KR_DRIVER_LICENSE", "UK_DRIVING_LICENCE", "US_PASSPORT", "ID_NUMBER",
+    *_numbers.ENTITIES,
 )  # fmt: skip
 _FEWEST_DIGITS = 7
 _DIGIT = re.compile(r"\d")
@@ -125,6 +130,8 @@ class Detector:
     def _find_known(self, text: Plain) -> Iterator[tuple[Span, float]]:
         yield from self._wanted(spoken(text))
         bare = _HANGUL.sub(_MARK, text.text)
+        if _DIGIT.search(bare):
+            yield from self._wanted(_numbers.numbers(text.text))
         if _SIGNS.search(bare):
             yield from self._wanted(digit_runs(bare))
             entities = self._all if _DIGIT.search(bare) else self._without_digits

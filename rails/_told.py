@@ -28,6 +28,7 @@ ENTITIES = (
     "PASSWORD",
     "EMAIL_ADDRESS",
     "ID_NUMBER",
+    "LICENSE_PLATE",
 )
 TIMEOUT = 0.5  # seconds that one pattern may take on one text; then `TimeoutError`
 _PROBES = ("a." * 4000, "1 " * 4000, "a-" * 4000, "a " * 4000, "가 " * 4000)

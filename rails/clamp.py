@@ -2,8 +2,8 @@
 
 Answers the model card's "can become repetitive or overlong when generation limits are high" and its rule of "at most
 one easy question at a time". The answer ends before the first sentence too many, and the generation is cancelled
-there; a question too many is left out; a sentence that the model's token limit broke off is left out too. What counts
-is what really leaves, lines of the house included.
+there; a question too many is left out; a sentence that the model's token limit broke off is left out too. A sentence
+of too many words is only flagged. What counts is what really leaves, lines of the house included.
 """
 
 from __future__ import annotations
@@ -33,6 +33,12 @@ class RailOptions(Options):
         description="At most this many characters in an answer; then it ends. Not below the policy's `hold_max`, "
         "or an answer whose first sentence is long is lost.",
     )
+    words: int = Field(
+        0,
+        ge=0,
+        description="A sentence of more words (in Korean: of what stands between spaces) is too long: "
+        "it leaves as it is, flagged for review, and a policy's `retry` may ask for a better one. 0: no limit.",
+    )
     whole_sentences: bool = Field(
         True,
         description="Leave out the broken end of an answer that ran into the model's token limit (`true` or `false`).",
@@ -41,19 +47,22 @@ class RailOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class _Tally:
-    """Sentences begun and questions asked; `unfinished`: the last sentence goes on."""
+    """Sentences begun and questions asked; `unfinished`: the last sentence goes on, with so many `words` by now."""
 
     sentences: int = 0
     questions: int = 0
     unfinished: bool = False
+    words: int = 0
 
     def plus(self, segment: Segment) -> _Tally:
         """The tally with this piece of a sentence, or whole sentence, behind it."""
         goes_on = segment.ending not in _CLOSING
+        words = self.words if self.unfinished else 0
         if not _WORD.search(segment.text):
-            return _Tally(self.sentences, self.questions, self.unfinished and goes_on)
+            return _Tally(self.sentences, self.questions, self.unfinished and goes_on, words)
         asks = not goes_on and is_question(segment.text)
-        return _Tally(self.sentences + (not self.unfinished), self.questions + asks, goes_on)
+        words += sum(_WORD.search(word) is not None for word in segment.text.split())
+        return _Tally(self.sentences + (not self.unfinished), self.questions + asks, goes_on, words)
 
 
 class Rail:
@@ -82,6 +91,9 @@ class Rail:
             return Verdict(Act.DROP, why=f"more than {limit.questions} question(s)")
         if segment.ending == "limit" and limit.whole_sentences and not _FINISHED.search(segment.text):
             return _broken_off(segment)
+        begun = left.words if left.unfinished else 0
+        if limit.words and now.words > limit.words >= begun and not segment.house:
+            return Verdict(why=f"a sentence of more than {limit.words} words", flags=frozenset({"review"}))
         return Verdict()
 
     def _left(self, segment: Segment) -> _Tally:

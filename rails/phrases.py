@@ -8,7 +8,6 @@ hit away, stand under `phrases` in the policy.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -19,16 +18,13 @@ from proxy.turn import (
     House,
     ListName,
     Options,
-    Phrases,
     Role,
     SayKey,
     Segment,
-    Span,
     SteerKey,
     Verdict,
-    spans_within,
 )
-from rails._heard import hits
+from rails._heard import found
 
 
 class RailOptions(Options):
@@ -73,8 +69,7 @@ class Rail:
         """User: END with `user_say`, or a note to the model. Assistant: REPLACE with `say`, or DROP."""
         options, heard = self._options, segment.role == "user"
         name = options.user_says if heard else options.assistant_says
-        find = _heard if heard else _find
-        spans = find(self._phrases[name], segment, name) if name else ()
+        spans = found(self._phrases[name], segment, name) if name else ()
         if not spans:
             return Verdict()
         why = f"{name}: matched a phrase of the list"
@@ -82,20 +77,3 @@ class Rail:
             return Verdict(Act.REPLACE if options.say else Act.DROP, spans, options.say, why=why)
         steer = (options.user_steer,) if options.user_steer else ()
         return Verdict(Act.END if options.user_say else Act.PASS, spans, options.user_say, why=why, steer=steer)
-
-
-def _heard(phrases: Phrases, segment: Segment, name: str) -> tuple[Span, ...]:
-    """The first hit in the message, or the part in it of one that was begun before it."""
-    hit = next(hits(phrases, segment), None)
-    return (Span(hit.start, hit.end, name.upper()),) if hit else ()
-
-
-def _find(phrases: Phrases, segment: Segment, name: str) -> tuple[Span, ...]:
-    """The part of the first hit that stands in the segment; a phrase that a seam divides counts in both its pieces."""
-    text, offset = segment.around()
-    hit = phrases.find(text, since=offset)
-    if hit and hit.start >= offset + len(segment.text):
-        # It is the next piece's; a hit of another language may still stand in this one.
-        text, offset = replace(segment, after="").around()
-        hit = phrases.find(text, since=offset)
-    return spans_within([Span(hit.start, hit.end, name.upper())], offset, len(segment.text)) if hit else ()

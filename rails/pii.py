@@ -12,20 +12,24 @@ import asyncio
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from proxy.turn import Act, Hold, House, Options, Role, Segment, Span, Verdict, spans_within
+from proxy.turn import Act, Hold, House, Options, Plain, Role, SayKey, Segment, Span, Verdict, spans_within
 from rails import _told
+from rails._ner import Ner, NerOptions
 from rails._presidio import ENTITIES, REGIONS, Detector
+from rails._tagger import Tagger
 
 _KNOWN = tuple(dict.fromkeys((*ENTITIES, *_told.ENTITIES)))
 _UNFINISHED = "UNFINISHED"  # what a torn run is called
 _INLINE = 1000  # characters: longer texts are analysed in a thread, so that others do not wait
 _LONG_RUN = 160  # characters: whoever cuts inside a run this long has torn it
 _WORD = re.compile(r"\S+")
+_LOOSE = ("PERSON", "LOCATION")  # a pattern may have found but a part of one
 _BY_CHANCE = ("UK_NHS",)  # one in eleven telephone numbers of ten digits has its checksum
+_HARMLESS = frozenset({"URL", _UNFINISHED})  # who tells these alone has told nothing of themselves
 _DATUM_SIGN = re.compile(r"[\d@]")
 
 
@@ -50,6 +54,17 @@ class RailOptions(Options):
     allow: list[str] = Field([], description="Words that are never hidden, such as the buddy's own name.")
     user: bool = Field(True, description="Hide data on their way to the model: what users write and what tools return.")
     assistant: bool = Field(True, description="Hide data in what the model answers.")
+    say_once: SayKey = Field(
+        "",
+        description="The line that says kindly to keep such things private: in front of the answer to the first "
+        "message that has some, once in a session, unless there is something graver to say.",
+    )
+    learned: Literal["child"] | None = Field(
+        None, description="The shipped model that finds what no list knows, in what children tell. Left out: none."
+    )
+    ner: NerOptions | None = Field(
+        None, description="A model for named entities that the operator has. Left out: none."
+    )
 
     @field_validator("entities")
     @classmethod
@@ -72,10 +87,14 @@ class Rail:
 
     def __init__(self, key: str, options: RailOptions, house: House) -> None:
         self.key = key
+        self._tagger = Tagger(house) if options.learned else None
+        self._ner = Ner(options.ner, house.folder) if options.ner else None
+        self.entities = frozenset(options.entities) | (self._ner.entities if self._ner else frozenset())
         told = _told.load(house.folder / options.recognizers) if options.recognizers else ()
         told = tuple(one for one in told if one.entry.language in house.languages)
         self._detector = Detector(options.entities, options.regions, told, options.at_least)
-        self._allow = frozenset(word.casefold() for word in options.allow)
+        helpful = (line.number for line in house.help_lines)
+        self._allow = frozenset(word.casefold() for word in (*options.allow, *helpful))
         self._options = options
 
     async def check(self, segment: Segment) -> Verdict:
@@ -83,17 +102,50 @@ class Rail:
 
         Raises `SlowPattern` where a text could not be judged in time.
         """
-        around, offset = segment.around()
-        inline = len(around.text) <= _INLINE
-        found = self._detector.find(around) if inline else await asyncio.to_thread(self._detector.find, around)
-        raw = segment.before[len(segment.before) - offset :] + segment.text + segment.after
-        kept = [(span, score) for span, score in found if raw[span.start : span.end].casefold() not in self._allow]
-        spans = _disjoint([*((span, 1.0) for span in _torn(segment)), *_shifted(kept, offset, len(segment.text))])
+        spans = _disjoint([*((span, 1.0) for span in _torn(segment)), *await self._found(segment)])
         if not spans:
             return Verdict()
         wanted = self._options.assistant if segment.role == "assistant" else self._options.user
-        kinds = ", ".join(sorted({span.entity for span in spans}))
-        return Verdict(Act.REDACT if wanted else Act.PASS, spans, why=f"Personal data: {kinds}.")
+        kinds = {span.entity for span in spans}
+        why = f"Personal data: {', '.join(sorted(kinds))}."
+        tells = segment.role == "user" and wanted and not kinds <= _HARMLESS
+        return Verdict(
+            Act.REDACT if wanted else Act.PASS, spans, why=why, opens=self._options.say_once if tells else ""
+        )
+
+    async def _found(self, segment: Segment) -> list[tuple[Span, float]]:
+        """What lies in the segment, with scores, by all that look for data."""
+        around, offset = segment.around()
+        inline = self._ner is None and len(around.text) <= _INLINE
+        found = self._find(around) if inline else await asyncio.to_thread(self._find, around)
+        raw = segment.before[len(segment.before) - offset :] + segment.text + segment.after
+        kept = [(span, score) for span, score in found if raw[span.start : span.end].casefold() not in self._allow]
+        sure = _shifted(kept, offset, len(segment.text))
+        return [*sure, *((span, score) for span, score in self._learned(segment) if _adds(sure, span))]
+
+    def _learned(self, segment: Segment) -> list[tuple[Span, float]]:
+        """What the shipped model finds; it judges the segment with the other side's last turn."""
+        found = self._tagger.spans(segment) if self._tagger else []
+        return [
+            (span, score)
+            for span, score in found
+            if score >= self._options.at_least
+            and span.entity in self._options.entities
+            and self._is_datum(segment.text[span.start : span.end])
+        ]
+
+    def _is_datum(self, text: str) -> bool:
+        """Whether it is neither allowed nor a mark alone."""
+        return text.casefold() not in self._allow and any(map(str.isalnum, text))
+
+    def _find(self, text: Plain) -> list[tuple[Span, float]]:
+        named = [one for one in self._ner.find(text) if one[1] >= self._options.at_least] if self._ner else []
+        return [*self._detector.find(text), *named]
+
+
+def _adds(sure: Sequence[tuple[Span, float]], span: Span) -> bool:
+    """Whether a span that was learned tells more than the patterns, whose bounds are exact but for names and places."""
+    return span.entity in _LOOSE or not any(one.start < span.end and span.start < one.end for one, _ in sure)
 
 
 def _shifted(found: Sequence[tuple[Span, float]], offset: int, length: int) -> list[tuple[Span, float]]:

@@ -1,20 +1,21 @@
 """stop: when a child wants to stop, sleep or leave, the buddy says goodbye and stays quiet.
 
 Answers the model card's "may continue asking questions after the child says they want to stop or sleep". The turn
-ends with a line of the house, and the session stays quiet for a while: whatever is said then gets a short answer
-without a question, until the user starts again or the quiet time has passed since they were last heard.
+ends with a line of the house, or with a farewell that the model writes under a note, and the session stays quiet for a
+while: whatever is said then gets a short answer without a question, until the user starts again or the quiet time has
+passed since they were last heard.
 
-Not every message that mentions sleep is about stopping. The lists' `but_not` explains most of them away. Beyond that,
-a phrase deep inside a long clause ("tell me a story where the owl says good night to all the stars in the sky") is
-told, not meant: a phrase counts within `_NEAR` words of the beginning or end of its clause, so in a clause of ten
-words always.
+Who wants to stop rarely says so in the words of a list, and not every message that mentions sleep is about stopping.
+The learned model judges what is meant; a phrase of a list is a hint to it. A phrase deep inside a long clause ("tell
+me a story where the owl says good night to all the stars in the sky") is told, not meant, and is no hint: it counts
+within `_NEAR` words of the beginning or end of its clause, so in a clause of ten words always.
 """
 
 from __future__ import annotations
 
 import re
 from itertools import islice
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -37,8 +38,11 @@ from proxy.turn import (
     is_question,
 )
 from rails._heard import hits
+from rails._sense import Sense, Sensed
 
+_KINDS = {"sleep": "sleep", "bye": "goodbye", "stop": "stop"}  # what the learned model calls them
 _NEAR = 5
+_ALL = 0.6  # of a message
 _DEEP = 10  # hits looked at; one more counts wherever it stands, which bounds the work on a hostile message
 _SEAM = re.compile(r"[.,;:!?…\n。、，！？]")
 _REACH = 300  # characters around a hit in which its clause is counted
@@ -57,9 +61,18 @@ class RailOptions(Options):
         description="The list of phrases by which somebody wants to go on, or takes a stop back. Keep it narrow: where "
         "a message both stops and starts again, this list wins."
     )
-    say_stop: SayKey = Field(description="The line that answers a phrase of `stop`.")
-    say_sleep: SayKey = Field(description="The line that answers a phrase of `sleep`, whatever else the message says.")
-    say_goodbye: SayKey = Field(description="The line that answers a phrase of `goodbye`, before `say_stop`.")
+    say_stop: SayKey = Field(description="The line that answers somebody who has had enough.")
+    say_sleep: SayKey = Field(description="The line that answers somebody who is off to bed, whatever else they say.")
+    say_goodbye: SayKey = Field(description="The line that answers somebody who takes their leave.")
+    learned: Literal["child"] | None = Field(
+        None, description="The shipped model that hears what no list says. Left out: the lists decide alone."
+    )
+    unsure: SteerKey = Field(
+        "", description="The note for a message by which somebody may want to end, so that the model asks for nothing."
+    )
+    farewell: SteerKey = Field(
+        "", description="In place of these lines: a note with which the model says goodbye, as quietly as what follows."
+    )
     steer: SteerKey = Field(description="The note that the model gets with each message while the session is quiet.")
     hooks: ListName = Field(
         "",
@@ -82,41 +95,68 @@ class Rail:
     content: ClassVar[frozenset[Role]] = frozenset({"user"})
     shape: ClassVar[frozenset[Role]] = frozenset({"assistant"})
     needs: ClassVar[Hold] = "sentence"
+    of_session: ClassVar[bool] = True  # what the answer before had asked counts
 
     def __init__(self, key: str, options: RailOptions, house: House) -> None:
         self.key = key
         self._options = options
         self._starts_again = house.phrases[options.starts_again]
         self._hooks = house.phrases[options.hooks] if options.hooks else Phrases({})
-        self._endings = (  # where several are heard, the first is answered
-            ("sleep", house.phrases[options.sleep], options.say_sleep),
-            ("goodbye", house.phrases[options.goodbye], options.say_goodbye),
-            ("stop", house.phrases[options.stop], options.say_stop),
+        self._lists = (  # where several have a phrase, the first counts
+            ("sleep", house.phrases[options.sleep]),
+            ("goodbye", house.phrases[options.goodbye]),
+            ("stop", house.phrases[options.stop]),
         )
+        self._lines = {"sleep": options.say_sleep, "goodbye": options.say_goodbye, "stop": options.say_stop}
+        self._sense = Sense("stop", house, key, apart=("again",)) if options.learned else None
+        self.senses = [self._sense] if self._sense else []
+        self.notes = [note for sense in self.senses for note in sense.clashes()]
 
     async def check(self, segment: Segment) -> Verdict:
         """User: END on a stop, a note to the model while quiet. Assistant, while quiet: no question, few sentences."""
-        return self._hear(segment) if segment.role == "user" else self._hush(segment)
+        if segment.role != "user":
+            return self._hush(segment)
+        if self._sense:
+            await self._sense.ready(segment)
+        return self._hear(segment)
 
     def _hear(self, segment: Segment) -> Verdict:
-        if any(hits(self._starts_again, segment)):
+        kind, hit = self._listed(segment)
+        sensed = self._sensed(segment, hit)
+        taken_back = any(hits(self._starts_again, segment)) or (
+            sensed is not None and sensed.kind == "again" and sensed.sure
+        )
+        if taken_back:
             return Verdict(remember=self._forgotten(segment.turn), resumes=True)
-        ended = self._ended(segment)
-        if ended:
-            return ended
+        if sensed and sensed.sure:
+            return self._ended(kind or _KINDS[sensed.kind], hit, sensed.because if sensed.kind else "", segment)
         if not self._quiet(segment.turn):
-            return Verdict(remember=self._forgotten(segment.turn))
+            unsure = (self._options.unsure,) if sensed and self._options.unsure else ()
+            why = f"the user may want to end: {sensed.because}" if sensed and unsure else ""
+            return Verdict(steer=unsure, why=why, remember=self._forgotten(segment.turn))
         why = "the user had ended the conversation, so the answer stays quiet"
         return Verdict(steer=(self._options.steer,), why=why, remember={"since": segment.turn.now})
 
-    def _ended(self, segment: Segment) -> Verdict | None:
-        for kind, phrases, say in self._endings:
+    def _sensed(self, segment: Segment, hit: Hit | None) -> Sensed | None:
+        if self._sense is None or (hit and _is_all(hit, segment.text)):
+            return Sensed("", 1.0) if hit else None
+        return self._sense.hear(segment, hinted=hit is not None)
+
+    def _listed(self, segment: Segment) -> tuple[str, Hit | None]:
+        for kind, phrases in self._lists:
             hit = _meant(phrases, segment)
             if hit:
-                span = Span(hit.start, hit.end, kind.upper())
-                memory = {"quiet": True, "since": segment.turn.now, "kind": kind}
-                return Verdict(Act.END, (span,), say, why=f"the user wants to end ({kind})", remember=memory)
-        return None
+                return kind, hit
+        return "", None
+
+    def _ended(self, kind: str, hit: Hit | None, because: str, segment: Segment) -> Verdict:
+        span = Span(hit.start, hit.end, kind.upper()) if hit else Span(0, len(segment.text), kind.upper())
+        memory = {"quiet": True, "since": segment.turn.now, "kind": kind}
+        told = ["a phrase of the list"] * bool(hit) + [because] * bool(because)
+        why = f"the user wants to end ({kind}): {', and '.join(told)}"
+        if self._options.farewell:
+            return Verdict(spans=(span,), steer=(self._options.farewell,), why=why, remember=memory)
+        return Verdict(Act.END, (span,), self._lines[kind], why=why, remember=memory)
 
     def _hush(self, segment: Segment) -> Verdict:
         turn = segment.turn
@@ -148,6 +188,11 @@ def _meant(phrases: Phrases, segment: Segment) -> Hit | None:
         if _near_edge(segment.text, hit):
             return hit
     return next(found, None)
+
+
+def _is_all(hit: Hit, text: str) -> bool:
+    """Whether the message says little else: then the list is certain."""
+    return hit.end - hit.start >= _ALL * len(text.strip())
 
 
 def _near_edge(text: str, hit: Hit) -> bool:

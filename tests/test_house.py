@@ -45,7 +45,8 @@ def imports(module):
 
 OURS = ("proxy", "proxy.*", "rails", "rails.*")
 ONLY = {  # module -> the only ones of ours that it may import
-    "proxy.text": (),
+    "proxy.spelling": (),
+    "proxy.text": ("proxy.spelling",),
     "proxy.phrases": ("proxy.text",),
     "proxy.faults": (),
     "proxy.turn": ("proxy.text", "proxy.phrases", "proxy.faults"),
@@ -64,8 +65,11 @@ ONLY = {  # module -> the only ones of ours that it may import
         "proxy.memo",
         "proxy.merge",
         "proxy.redact",
+        "proxy.vault",
         "proxy.policy.model",
     ),
+    "proxy.vault": ("proxy.turn", "proxy.text", "proxy.redact", "proxy.policy.schema", "proxy.policy.model"),
+    "proxy.retry": ("proxy.judged", "proxy.policy.schema", "proxy.turn"),
     "proxy.judge": ("proxy.turn", "proxy.line", "proxy.wire.events"),
     "proxy.settings": ("proxy.faults",),
     "proxy.judging": (
@@ -84,6 +88,7 @@ ONLY = {  # module -> the only ones of ours that it may import
         "proxy.segments",
         "proxy.beside",
         "proxy.judging",
+        "proxy.retry",
         "proxy.thoughts",
     ),
     "proxy.structured": (
@@ -115,7 +120,7 @@ OUTSIDE = {  # what reaches over the border of the process -> who may import it
     ),
     "uvicorn": ("proxy.serve", "proxy.backends.scripted"),
     "uvloop": ("proxy.serve",),
-    "httpx": ("proxy.backends.*",),
+    "httpx": ("proxy.backends.*", "proxy.contact"),
     "httpx_aiohttp": ("proxy.backends.*",),
     "aiohttp": ("proxy.backends.*",),
     "redis": (
@@ -127,6 +132,8 @@ OUTSIDE = {  # what reaches over the border of the process -> who may import it
         "proxy.kept",
         "proxy.call",
         "proxy.app",
+        "proxy.alerts",
+        "proxy.record",
     ),
     "socket": ("proxy.serve",),
     "subprocess": ("proxy.embedded",),
@@ -151,6 +158,9 @@ OUTSIDE = {  # what reaches over the border of the process -> who may import it
         "proxy.keyring",
         "proxy.limits",
         "proxy.kept",
+        "proxy.alerts",
+        "proxy.alerts_cli",
+        "proxy.contact",
     ),
     "proxy.embedded": ("proxy.store", "proxy.serve", "proxy.keyring"),
     "rails": ("proxy.policy.*",),
@@ -189,9 +199,9 @@ def test_a_stranger_would_be_seen(tmp_path, monkeypatch):
 
 # -- the mirror, the sizes ---------------------------------------------------------------------------------------------
 
-ELSEWHERE = {
+ELSEWHERE = {  # modules without a test file of their name -> where they are tested, and why there
     "proxy.errors": "tests/proxy/test_app.py",  # every error is seen at the door
-    "proxy.watched": "tests/proxy/test_app.py",  # clients that go are seen there  # modules without a test file of their name -> where they are tested, and why there
+    "proxy.watched": "tests/proxy/test_app.py",  # clients that go are seen there
     "proxy.answer": "tests/proxy/test_line.py",  # the line's laws are laws of whole answers
     "proxy.reading": "tests/proxy/test_hearing.py",  # what is heard shows in what the rails say of it
     "proxy.judged": "tests/proxy/test_line.py",  # what the line comes to

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import get_args
 
 import rails
-from proxy.faults import PolicyError
+from proxy.faults import PolicyError, listed, nearest
 from proxy.phrases import Phrases
 from proxy.policy.marks import place
 from proxy.policy.model import Bound, Example, Expectation
-from proxy.policy.schema import Entry, Lines, PolicyFile
+from proxy.policy.schema import Entry, Help, Lines, PolicyFile
 from proxy.policy.typed import Sheet
 from proxy.settings import unknown, value
-from proxy.turn import House, Options, Rail, Taught
+from proxy.turn import HelpLine, House, Options, Rail, Taught
 
 
 def bind(sheet: Sheet, file: PolicyFile, options: Sequence[Options], folder: Path, code: bool) -> tuple[Bound, ...]:
@@ -28,6 +28,7 @@ def bind(sheet: Sheet, file: PolicyFile, options: Sequence[Options], folder: Pat
     house = House(
         tuple(file.languages), _phrases(file), folder, frozen(file.say), frozenset(file.steer), enforced, code,
         frozenset(entry.id for entry in file.rails),
+        help_lines=tuple(_help_line(one) for one in file.help_lines), country=file.country,
     )  # fmt: skip
     bound: dict[int, Bound] = {}  # by their number in the file
     for number, (entry, chosen) in enumerate(zip(file.rails, options, strict=True)):
@@ -37,9 +38,13 @@ def bind(sheet: Sheet, file: PolicyFile, options: Sequence[Options], folder: Pat
             one = bound[number] = _bound(file, entry, chosen, house, tuple(_examples(sheet, number, entry)))
             if one.mode == "enforce":
                 enforced.setdefault(one.kind, one.rail)
+    brought = (getattr(one.rail, "lines", {}) for one in bound.values())
+    for lines in (house.lines, *brought):
+        house.own.update(text for entry in lines.values() for variants in entry.values() for text in variants)
     if not sheet.faults:  # a rail that did not start is missed by others
         _settle(sheet, file, bound, folder)
         _known_settings(sheet, file, bound)
+        _known_data(sheet, file, bound)
     if sheet.faults:
         raise PolicyError(sheet.faults)
     return tuple(bound.values())
@@ -50,6 +55,11 @@ def settings(bound: Iterable[Bound]) -> frozenset[str]:
     return frozenset(name for one in bound for name in getattr(one.rail, "settings", ()))
 
 
+def hidden(bound: Iterable[Bound]) -> frozenset[str]:
+    """The kinds of data that the rails hide."""
+    return frozenset(entity for one in bound for entity in getattr(one.rail, "entities", ()))
+
+
 def frozen(lines: Lines) -> dict[str, dict[str, tuple[str, ...]]]:
     """Lines of the file as the house keeps them."""
     return {key: {language: tuple(variants) for language, variants in entry.items()} for key, entry in lines.items()}
@@ -57,6 +67,10 @@ def frozen(lines: Lines) -> dict[str, dict[str, tuple[str, ...]]]:
 
 def _phrases(file: PolicyFile) -> dict[str, Phrases]:
     return {name: Phrases(_only(file, one.words), _only(file, one.but_not)) for name, one in file.phrases.items()}
+
+
+def _help_line(one: Help) -> HelpLine:
+    return HelpLine(one.country, frozenset(one.kinds), one.number, frozenset(one.languages))
 
 
 def _only(file: PolicyFile, words: Mapping[str, list[str]]) -> dict[str, list[str]]:
@@ -87,7 +101,10 @@ def _taught(examples: Iterable[Example]) -> Iterator[Taught]:
     """The examples that hang on nothing but the text and the other side's last turn."""
     for one in examples:
         if one.expects != "known_misses" and not one.earlier and not one.settings:
-            yield Taught(one.role, one.text, one.user, one.language, one.expects == "trips", one.where)
+            where = Path(
+                one.where
+            ).name  # audits tell it, and the paths of the operator's machine are nobody's business
+            yield Taught(one.role, one.text, one.user, one.language, one.expects == "trips", where)
 
 
 def as_typed(file: str, folder: Path) -> str:
@@ -127,6 +144,15 @@ def _known_settings(sheet: Sheet, file: PolicyFile, bound: Mapping[int, Bound]) 
                 for name in case.settings.keys() - known:
                     loc = ["rails", number, "tests", expects, position, "settings", name]
                     sheet.fault(loc, f"no rail of this policy has a setting `{name}`", unknown(name, known), key=True)
+
+
+def _known_data(sheet: Sheet, file: PolicyFile, bound: Mapping[int, Bound]) -> None:
+    """What no rail hides would never be given back."""
+    known = hidden(bound.values())
+    for number, entity in enumerate(file.vault.restore if file.vault else ()):
+        if entity not in known:
+            hint = nearest(entity, known) or f"they hide {listed(sorted(known), 'and')}"
+            sheet.fault(["vault", "restore", number], f"no rail of this policy hides `{entity}`", hint)
 
 
 def _examples(sheet: Sheet, number: int, entry: Entry) -> Iterator[Example]:

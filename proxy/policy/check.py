@@ -15,8 +15,9 @@ from pydantic import BaseModel
 
 import rails
 from proxy.faults import listed, nearest
+from proxy.policy.marks import Loc
 from proxy.policy.schema import Entry, PolicyFile
-from proxy.policy.typed import Sheet, typed
+from proxy.policy.typed import Sheet, entries_of, typed
 from proxy.turn import Hold, Options
 
 _HOLDS = get_args(Hold)
@@ -33,6 +34,7 @@ def examine(sheet: Sheet, path: Path) -> tuple[PolicyFile | None, list[Options |
     _languages(sheet)
     _house_lines(sheet)
     _test_languages(sheet)
+    _retry(sheet)
     if sheet.raw.get("audience") == "child":
         _child(sheet)
     return policy, options
@@ -55,23 +57,29 @@ def _options(sheet: Sheet, number: int, entry: Mapping[str, Any], folder: Path) 
         return None
     module = rails.load(name)
     given = {key: value for key, value in entry.items() if key not in Entry.model_fields}
-    _references(sheet, number, module.RailOptions, given)
+    _references(sheet, ["rails", number], module.RailOptions, given)
     _folders(sheet, number, module.RailOptions, given, folder)
     _hold(sheet, number, name, module.Rail)
     return typed(module.RailOptions, given, sheet, ["rails", number], f"the {name} rail")
 
 
-def _references(sheet: Sheet, number: int, model: type[BaseModel], given: Mapping[str, Any]) -> None:
+def _references(sheet: Sheet, at: Loc, model: type[BaseModel], given: Mapping[str, Any]) -> None:
+    """The lists, lines and notes that options name, those of a mapping's entries too."""
     for option, info in model.model_fields.items():
         section = next((mark for mark in info.metadata if isinstance(mark, str) and mark in _NAMED), None)
         value = given.get(option)
+        inner = entries_of(info)
+        if inner is not None and isinstance(value, dict):
+            for name, entry in value.items():
+                if isinstance(entry, dict):
+                    _references(sheet, [*at, option, name], inner, entry)
         if section is None or not isinstance(value, str):
             continue
         if value and value not in sheet.part(section):
             hint = nearest(value, sheet.part(section))
-            sheet.fault(["rails", number, option], f"no {_NAMED[section]} `{value}` under `{section}`", hint)
+            sheet.fault([*at, option], f"no {_NAMED[section]} `{value}` under `{section}`", hint)
         elif not value and info.is_required():
-            sheet.fault(["rails", number, option], f"`{option}` must name a {_NAMED[section]} under `{section}`")
+            sheet.fault([*at, option], f"`{option}` must name a {_NAMED[section]} under `{section}`")
 
 
 def _folders(sheet: Sheet, number: int, model: type[BaseModel], given: Mapping[str, Any], folder: Path) -> None:
@@ -106,6 +114,11 @@ def _languages(sheet: Sheet) -> None:
                 if isinstance(entry, dict) and language not in entry:
                     hint = "every language in `languages` needs one"
                     sheet.fault([section, key], f"`{section}.{key}` has no `{language}`", hint, key=True)
+    neutral = sheet.part("vault").get("neutral")
+    for language in _spoken(sheet):
+        if isinstance(neutral, dict) and language not in neutral:
+            hint = "it stands for what is not given back"
+            sheet.fault(["vault", "neutral"], f"`vault.neutral` has no `{language}`", hint, key=True)
 
 
 def _house_lines(sheet: Sheet) -> None:
@@ -126,6 +139,28 @@ def _test_languages(sheet: Sheet) -> None:
                     sheet.fault(loc, f"`{language}` is not one of the policy's languages", hint)
 
 
+def _retry(sheet: Sheet) -> None:
+    """What asks the model once more is a rail of this policy that judges answers."""
+    retry = sheet.part("retry")
+    note, named = retry.get("note"), retry.get("rails")
+    if isinstance(note, str) and note not in sheet.part("steer"):
+        hint = nearest(note, sheet.part("steer"))
+        sheet.fault(["retry", "note"], f"no note `{note}` under `steer`", hint)
+    kinds = {entry.get("id"): entry.get("rail") for _, entry in _entries(sheet)}
+    for position, one in enumerate(named if isinstance(named, list) else []):
+        loc: list[str | int] = ["retry", "rails", position]
+        if one not in kinds:
+            sheet.fault(loc, f"no rail `{one}` in this policy", nearest(str(one), [str(id) for id in kinds]))
+        elif kinds[one] in ("crisis", "stop"):
+            sheet.fault(loc, f"what `{one}` says stands: it is never asked for again", "leave it out")
+        elif (kind := kinds[one]) in rails.names() and not _judges_answers(rails.load(kind).Rail):
+            sheet.fault(loc, f"`{one}` judges no answers", "name a rail that does")
+
+
+def _judges_answers(rail: Any) -> bool:
+    return "assistant" in rail.content | rail.shape
+
+
 def _child(sheet: Sheet) -> None:
     """Law 10: `crisis` first, and `stop`, both enforced. A policy that only observes is therefore `audience: adult`."""
     kinds = {number: entry.get("rail") for number, entry in _entries(sheet)}
@@ -135,6 +170,12 @@ def _child(sheet: Sheet) -> None:
     if "stop" not in kinds.values():
         hint = "a child who wants to stop is let go"
         sheet.fault(["rails"], "a policy for children has a `stop` rail", hint, key=True)
+    if "vault" in sheet.raw:
+        hint = "leave it out: the model reads the stand-ins under `stand_ins`"
+        sheet.fault(["vault"], "a policy for children has no vault: nothing private is given back", hint, key=True)
+    if "judge" in kinds.values() and not any(_masks(kind) for kind in kinds.values()):
+        hint = "a judge reads what a child said only masked: add a `pii` rail"
+        sheet.fault(["rails"], "a policy for children has no `judge` without a rail that masks", hint, key=True)
     if sheet.raw.get("mode") == "shadow":
         message = "a policy for children is never in shadow as a whole"
         sheet.fault(["mode"], message, "a policy that only observes is `audience: adult`")
@@ -142,6 +183,10 @@ def _child(sheet: Sheet) -> None:
         if entry.get("rail") in ("crisis", "stop") and entry.get("mode", "enforce") in ("shadow", "off"):
             message = f"`{entry['rail']}` is always enforced in a policy for children"
             sheet.fault(["rails", number, "mode"], message, "write `mode: enforce`, or leave it out")
+
+
+def _masks(kind: object) -> bool:
+    return kind in rails.names() and getattr(rails.load(str(kind)).Rail, "masks", False)
 
 
 def _spoken(sheet: Sheet) -> list[str]:

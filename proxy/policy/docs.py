@@ -10,13 +10,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 import rails
 from proxy.faults import listed
+from proxy.policy.typed import entries_of, fields_of
 from proxy.turn import Seconds
 
 _COMMAND = "python -m proxy.policy.docs > docs/rails.md"
@@ -39,6 +41,7 @@ _TYPES: dict[Any, str] = {
     float: "a number",
     str: "a text",
     list[str]: "a list of texts",
+    Seconds: "a length of time (`400ms`, `30s`, `15m`, `24h`, `90d`)",
 }
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
@@ -56,10 +59,19 @@ def _rail(name: str) -> Iterator[str]:
     yield f"Judges {_judges(module.Rail)}.\n"
     yield "| option | what it is | default | what it does |"
     yield "| --- | --- | --- | --- |"
-    for option, info in module.RailOptions.model_fields.items():
-        description = (info.description or "").replace("|", "\\|")
-        yield f"| `{option}` | {_type(info)} | {_default(info)} | {description} |"
+    yield from _options(module.RailOptions)
     yield ""
+
+
+def _options(model: type[BaseModel], of: str = "") -> Iterator[str]:
+    """A row for each option, and for each of those that the entries of a mapping have."""
+    for option, info in model.model_fields.items():
+        description = (info.description or "").replace("|", "\\|")
+        yield f"| `{of}{option}` | {_type(info)} | {_default(info)} | {description} |"
+        if inner := entries_of(info):
+            yield from _options(inner, f"{option}.*.")
+        elif fields := fields_of(info):
+            yield from _options(fields, f"{option}.")
 
 
 def _judges(rail: Any) -> str:
@@ -69,17 +81,19 @@ def _judges(rail: Any) -> str:
 
 
 def _type(info: FieldInfo) -> str:
-    """The option's type in plain words."""
+    """The option's type in plain words. Raises `KeyError` for a type that has none here."""
     for mark in info.metadata:
         if isinstance(mark, str) and mark in _NAMED:
             return _NAMED[mark]
         if mark in get_args(Seconds):
-            return "a length of time (`400ms`, `30s`, `15m`, `24h`, `90d`)"
-    choices = [choice for choice in get_args(info.annotation) if choice is not NoneType]
-    kind = choices[0] if NoneType in get_args(info.annotation) else info.annotation
-    if get_origin(kind) is dict:
+            return _TYPES[Seconds]
+    inner = [kind for kind in get_args(info.annotation) if kind is not NoneType]
+    kind = inner[0] if NoneType in get_args(info.annotation) else info.annotation
+    if get_origin(kind) is dict or fields_of(info):
         return "a mapping"
-    return _TYPES.get(kind) or listed(f"`{choice}`" for choice in choices)
+    if get_origin(kind) is Literal:
+        return listed(f"`{choice}`" for choice in get_args(kind))
+    return _TYPES[kind]
 
 
 def _default(info: FieldInfo) -> str:

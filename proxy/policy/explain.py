@@ -102,7 +102,9 @@ async def as_json(policy: Policy, line: bytes) -> bytes:
     """One line of `explain --jsonl`, in and out. Raises `ValueError` with what is wrong with the line."""
     asked = _asked(policy, line)
     text = asked["text"]
-    talk = Talk(policy, values(asked.get("settings", {}), policy.settings))
+    settings = values(asked.get("settings", {}), policy.settings)
+    policy.admit(settings)
+    talk = Talk(policy, settings)
     talk.begin(text, asked.get("lang", ""))
     if asked["role"] == "user":
         outcome = await talk.hear(text)

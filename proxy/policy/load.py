@@ -6,21 +6,23 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from proxy.faults import Fault, PolicyError, nearest
-from proxy.policy.bind import as_typed, bind, frozen, settings
+from proxy.policy.bind import as_typed, bind, frozen, hidden, settings
 from proxy.policy.check import examine
-from proxy.policy.marks import compose, extend, fault, repeats
+from proxy.policy.marks import compose, extend, fault, place, repeats
 from proxy.policy.model import Bound, Policy
 from proxy.policy.schema import Generation, Parts, PolicyFile
 from proxy.policy.typed import Sheet
 from proxy.turn import Options
 
 _TOP_KEY = re.compile(r"^([\w-]+)\s*:", re.MULTILINE)
+_STALE = timedelta(days=180)  # after which a help line is to be checked again
 
 
 def load_folder(folder: Path, code: bool = False) -> dict[str, Policy]:
@@ -73,7 +75,8 @@ def load_policy(path: Path, code: bool = False) -> Policy:
     if beside != list(_beside(typed_options, path.parent)):  # the digest must be that of what runs
         message = "files that this policy names changed while they were read"
         raise PolicyError([Fault(str(path), 1, 1, message, hint="read it again")])
-    return _policy(file, bound, path, _digest([*sources, *beside]))
+    notes = [*_notes(bound, path.parent), *_stale(sheet, file, datetime.now(UTC).date())]
+    return _policy(file, bound, path, _digest([*sources, *beside]), notes)
 
 
 def _read(path: Path, seen: tuple[str, ...], sources: list[bytes], faults: list[Fault]) -> yaml.MappingNode:
@@ -99,7 +102,7 @@ def _read(path: Path, seen: tuple[str, ...], sources: list[bytes], faults: list[
     raise PolicyError(faults)  # without its parent a policy would seem to lack everything
 
 
-def _policy(file: PolicyFile, bound: tuple[Bound, ...], path: Path, digest: str) -> Policy:
+def _policy(file: PolicyFile, bound: tuple[Bound, ...], path: Path, digest: str, notes: Sequence[Fault]) -> Policy:
     child = file.audience == "child"
     return Policy(
         name=file.policy,
@@ -124,8 +127,12 @@ def _policy(file: PolicyFile, bound: tuple[Bound, ...], path: Path, digest: str)
         rails=bound,
         keep=file.keep,
         places={key: as_typed(place, path.parent) for key, place in _brought(bound, "places").items()},
-        notes=tuple(replace(note, file=as_typed(note.file, path.parent)) for note in _notes(bound)),
+        notes=tuple(notes),
         settings=settings(bound),
+        retry=None if file.mode == "shadow" else file.retry,
+        vault=file.vault,
+        hides=hidden(bound),
+        numbers=tuple(one.number for one in file.help_lines),
     )
 
 
@@ -134,9 +141,19 @@ def _brought(bound: Iterable[Bound], name: str) -> dict[str, Any]:
     return {key: entry for one in bound for key, entry in getattr(one.rail, name, {}).items()}
 
 
-def _notes(bound: Iterable[Bound]) -> Iterable[Fault]:
+def _notes(bound: Iterable[Bound], folder: Path) -> Iterator[Fault]:
     """What the rails tell beside faults, each note once."""
-    return dict.fromkeys(note for one in bound for note in getattr(one.rail, "notes", ()))
+    for note in dict.fromkeys(note for one in bound for note in getattr(one.rail, "notes", ())):
+        yield replace(note, file=as_typed(note.file, folder))
+
+
+def _stale(sheet: Sheet, file: PolicyFile, today: date) -> Iterator[Fault]:
+    """A note for each help line that nobody has looked at for long: numbers change."""
+    for number, line in enumerate(file.help_lines):
+        if today - line.checked > _STALE:
+            message = f"the help line {line.number} ({line.name}, {line.country}) was last checked on {line.checked}"
+            hint = "make sure that it is still right, and write the day under `checked`"
+            yield fault(place(sheet.root, ["help_lines", number, "checked"]), message, hint)
 
 
 def _beside(options: Sequence[Options], folder: Path) -> Iterator[bytes]:

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from proxy.faults import Fault
-from proxy.policy.schema import Generation, Keep, Parts
+from proxy.policy.schema import Generation, Keep, Parts, Retry, VaultRules
 from proxy.turn import Hold, Mode, Rail, Role
 
 _CHOICES = 16
@@ -75,6 +75,15 @@ class Policy:
     places: Mapping[str, str] = field(default_factory=dict)  # of the lines that rails bring: key -> file:line
     notes: tuple[Fault, ...] = ()  # what its writer should know, though it is no fault
     settings: frozenset[str] = frozenset()  # what an app may set for a request
+    retry: Retry | None = None
+    vault: VaultRules | None = None
+    hides: frozenset[str] = frozenset()  # the kinds of data that the rails hide
+    numbers: tuple[str, ...] = ()  # of its help lines
+
+    @property
+    def tells_of_danger(self) -> bool:
+        """Whether an enforced rail of it raises alerts, so that somebody must be there to be told."""
+        return any(getattr(bound.rail, "alerts", False) and bound.mode == "enforce" for bound in self.rails)
 
     @property
     def of_session(self) -> bool:
@@ -91,16 +100,19 @@ class Policy:
         """`name@version`, as headers and records show it."""
         return f"{self.name}@{self.version}"
 
-    def line(self, key: str, language: str, nth: int = 0) -> str:
+    def admit(self, settings: Mapping[str, object]) -> None:
+        """Lets the rails look at what an app sets. Raises `ValueError` for a value that cannot be."""
+        for bound in self.rails:
+            if hasattr(bound.rail, "admit"):
+                bound.rail.admit(settings)
+
+    def line(self, key: str, language: str, nth: int = 0, fill: Mapping[str, str] = MappingProxyType({})) -> str:
         """The `nth` variant of a line under `say`, in `language` or the policy's first language; variants rotate."""
-        return self._variant(self.say[key], language, nth)
+        return _filled(self._variant(self.say[key], language, nth), fill)
 
     def note(self, key: str, language: str, fill: Mapping[str, str] = MappingProxyType({})) -> str:
         """The note to the model of this key, under `steer`; the words of `fill` stand for `{name}` in it."""
-        note = self._variant(self.steer[key], language, 0)
-        for name, words in fill.items():
-            note = note.replace(f"{{{name}}}", words)
-        return note
+        return _filled(self._variant(self.steer[key], language, 0), fill)
 
     def stand_in(self, entity: str, language: str) -> str:
         """What stands in the place of a redacted datum: its own words, else `DEFAULT`'s, else `<ENTITY>`."""
@@ -110,3 +122,9 @@ class Policy:
     def _variant(self, lines: Mapping[str, tuple[str, ...]], language: str, nth: int) -> str:
         variants = lines.get(language, lines[self.languages[0]])
         return variants[nth % len(variants)]
+
+
+def _filled(text: str, fill: Mapping[str, str]) -> str:
+    for name, words in fill.items():
+        text = text.replace(f"{{{name}}}", words)
+    return text

@@ -26,6 +26,9 @@ def checked(policy: Policy) -> Iterator[str]:
     tests = sum(len(bound.examples) for bound in policy.rails)
     yield f"{policy.label}  {_count(len(policy.rails), 'rail')}, {_count(tests, 'test')}"
     yield from (indent(str(note), "  ") for note in policy.notes)
+    for bound in policy.rails:
+        reviews = (sense.review() for sense in getattr(bound.rail, "senses", ()))
+        yield from (f"  {bound.id}: {review}" for review in reviews if review)
 
 
 def tested(report: Report) -> Iterator[str]:

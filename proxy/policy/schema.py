@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from proxy.turn import Hold, Mode, Seconds
 
@@ -17,6 +19,13 @@ Variants = Annotated[list[Text], Field(min_length=1), _Listed]  # or one text
 Lines = dict[str, dict[str, Variants]]  # key -> language -> variants
 
 
+def _country(value: str) -> str:
+    if not re.fullmatch("[A-Z]{2}", value):
+        raise ValueError("a country is written in two capitals, such as GB")
+    return value
+
+
+Country = Annotated[str, AfterValidator(_country)]  # ISO 3166-1
 Passing = Literal["refuse", "keys", "pass"]
 
 
@@ -120,12 +129,37 @@ class Parts(Part):
     file: Passing = "refuse"
 
 
+class VaultRules(Part):
+    """What becomes of personal data that the model reads as `<PERSON_1>`. A session keeps them as long as itself."""
+
+    restore: list[Text]  # the kinds of data that whoever told them gets back; all others are never shown again
+    neutral: dict[str, Text] = Field(min_length=1)  # by language: stands for what is not given back
+
+
+class Retry(Part):
+    """When the model is asked once more, before anything of its answer has left."""
+
+    note: Text  # a key under `steer`: what it is told the second time
+    rails: list[Word] = Field(min_length=1)  # ids of those whose objection is reason enough
+
+
 class Keep(Part):
     """How long the audit keeps decisions and masked texts, and Redis a session."""
 
     decisions: Seconds = 90 * 86400.0
     text: Seconds = 30 * 86400.0
     sessions: Seconds = 86400.0
+
+
+class Help(Part):
+    """A number that a child in need can call. What has changed since it was checked, nobody here knows."""
+
+    country: Country
+    kinds: list[Word] = Field(alias="for", min_length=1)  # of the crisis rail: emergency, selfharm, ...
+    number: Text  # as it is dialled
+    name: Text  # whose it is, for those who read the policy
+    languages: list[Language] = []  # in which it answers; left out: any
+    checked: date  # when somebody last made sure that it is right
 
 
 class PolicyFile(Part):
@@ -151,6 +185,10 @@ class PolicyFile(Part):
     say: Lines
     steer: Lines = {}
     stand_ins: dict[str, dict[str, Text]] = {}
+    help_lines: list[Help] = []
+    country: dict[str, Country] = {}  # language -> the country whose help lines are told; an app may set another
     phrases: dict[str, PhraseList] = {}
     rails: list[Entry] = Field(min_length=1)
+    retry: Retry | None = None  # left out: the model is asked once
+    vault: VaultRules | None = None  # left out: the model reads stand-ins, and nothing is given back
     keep: Keep = Keep()

@@ -87,7 +87,7 @@ class Talk:
             memo={},
             history=tuple(self._history),
             settings=self._settings,
-        ), Memo())  # fmt: skip
+        ), Memo(), self.line.vault)  # fmt: skip
         self._turns += 1
 
     async def hear(self, text: str) -> Outcome:
@@ -113,7 +113,7 @@ class Talk:
         pieces += await answering.finish()
         self._history.append(Heard("assistant", answering.sent))
         findings = tuple(line.findings[before:])
-        return Outcome(answering.sent, findings, line.turn.language, pieces=tuple(pieces))
+        return Outcome(line.restored(answering.sent), findings, line.turn.language, pieces=tuple(pieces))
 
 
 async def run_tests(policy: Policy) -> Report:
@@ -198,10 +198,15 @@ async def _house_lines(policy: Policy) -> AsyncIterator[Failure]:
     for key, lines in policy.say.items():
         name = key if key in policy.places else f"say.{key}"
         for language in policy.languages:
-            for text in lines.get(language, ()):
+            for text in (filled for line in lines.get(language, ()) for filled in _with_numbers(policy, line)):
                 talk = Talk(policy)
                 talk.begin(text, language)
                 outcome = await talk.answer([text])
                 for rail in sorted(outcome.tripped() & judges):
                     message = f"trips on the house's own line `{name}.{language}`: {text!r}"
                     yield Failure(policy.places.get(key, policy.file), rail, message)
+
+
+def _with_numbers(policy: Policy, line: str) -> list[str]:
+    """The line as it is said: with each of the policy's help lines, where it tells one."""
+    return [line.replace("{help}", number) for number in policy.numbers] if "{help}" in line else [line]

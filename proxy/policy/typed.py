@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, get_args
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from proxy.faults import Fault, listed, nearest
@@ -22,6 +24,7 @@ _WORDS = {
     "float_parsing": "must be a number",
     "finite_number": "must be a number",
     "bool_parsing": "must be true or false",
+    "date_from_datetime_parsing": "must be a date, such as 2026-11-21",
     "string_type": "must be a text",
     "list_type": "must be a list",
     "dict_type": "must be a mapping",
@@ -82,7 +85,7 @@ def _note(detail: ErrorDetails, model: type[BaseModel], sheet: Sheet, at: Loc, o
 
 def _name(loc: Loc) -> str:
     """`say.bye.en`; of a rail's entry only the field, as the place shows the rail."""
-    steps = [step for step in loc if isinstance(step, str) and step != "rails"]
+    steps = [step for step in loc if isinstance(step, str) and step not in ("rails", "[key]")]  # pydantic's, of a key
     return f"`{'.'.join(steps)}`" if steps else ""
 
 
@@ -101,7 +104,19 @@ def _fields(model: Any, loc: Loc) -> list[str]:
     """The fields of the model that stands at `loc` inside `model`."""
     for step in loc:
         model = model.model_fields[step].annotation if _is_model(model) else get_args(model)[-1]
+        model = next(filter(_is_model, get_args(model)), model) if NoneType in get_args(model) else model
     return list(model.model_fields) if _is_model(model) else []
+
+
+def entries_of(option: FieldInfo) -> type[BaseModel] | None:
+    """The model of a mapping's entries, where the option is a mapping of such."""
+    inner = get_args(option.annotation)[-1:] if get_origin(option.annotation) is dict else ()
+    return inner[0] if inner and _is_model(inner[0]) else None
+
+
+def fields_of(option: FieldInfo) -> type[BaseModel] | None:
+    """The model of an option that has options of its own."""
+    return next((one for one in (option.annotation, *get_args(option.annotation)) if _is_model(one)), None)
 
 
 def _is_model(model: Any) -> bool:

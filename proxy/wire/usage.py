@@ -53,6 +53,18 @@ class Tally:
         return {"prompt_tokens": asked, "completion_tokens": answered, "total_tokens": asked + answered}
 
 
+def summed(first: Usage, second: Usage) -> Usage:
+    """What two requests came to together; it is an estimate where one of them is."""
+    total = {**first, **second}
+    for name in first.keys() & second.keys():
+        one, other = first[name], second[name]
+        if isinstance(one, dict) and isinstance(other, dict):
+            total[name] = summed(one, other)
+        elif isinstance(one, int | float) and isinstance(other, int | float) and name != "estimated":
+            total[name] = one + other
+    return total
+
+
 def told_usage(event: Mapping[str, Any]) -> Usage | None:
     """The usage that the event tells: whole counts, details that are objects, and other numbers; None for anything
     else.

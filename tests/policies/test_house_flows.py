@@ -72,7 +72,7 @@ def test_the_lines_after_a_crisis_vary(kids: Policy, key: str) -> None:
 
 
 def test_an_app_may_set_the_modes_of_parents_and_teachers(kids: Policy) -> None:
-    assert kids.settings == {"bedtime", "classroom"}
+    assert {"bedtime", "classroom", "country"} <= kids.settings
 
 
 # -- after a crisis ----------------------------------------------------------------------------------------------------
@@ -86,6 +86,29 @@ async def test_the_calm_after_a_crisis_ages_out(check: Check, passed: float, cal
     assert (heard.steer, heard.hold) == ((("after_crisis",), "message") if calm else ((), ""))
     asked = await check("What shall we play?", "assistant", state, now)
     assert (asked.act is Act.END) is calm
+
+
+@pytest.mark.parametrize(
+    ("said", "plays"),
+    [
+        ("can we play?", True),
+        ("I don't want to play", False),
+        ("just kidding", False),  # who takes it back has said it all the same
+        ("raccontami una storia", True),
+        ("우리 놀자", True),
+        ("hello", False),
+    ],
+)
+async def test_after_a_crisis_play_comes_back_when_the_child_starts_it(check: Check, said: str, plays: bool) -> None:
+    state: dict[str, Any] = {"crisis": {"at": 5.0}}
+    heard = await check(said, state=state, now=9.0)
+    assert (heard.steer, heard.hold) == (("gentle_play" if plays else "after_crisis",), "message")
+    assert heard.remember == ({"plays": 5.0} if plays else {})
+    state["house-flows"] = heard.remember
+    assert ((await check("Shall we be bears?", "assistant", state, 10.0)).act is Act.PASS) is plays
+    assert (await check("What happened to you? Tell me what he did.", "assistant", state, 10.0)).act is Act.END
+    state["crisis"] = {"at": 11.0}  # and once more
+    assert (await check("Shall we be bears?", "assistant", state, 12.0)).act is Act.END
 
 
 async def test_an_answer_after_a_crisis_is_held_until_it_is_whole(kids: Policy) -> None:
@@ -102,7 +125,10 @@ async def test_an_answer_after_a_crisis_is_held_until_it_is_whole(kids: Policy) 
     ("answer", "left"),
     [
         ("Write to buddy@example.com.", "Write to an address."),
-        ("Climb up on the sofa.", "Let's only make believe, so nobody gets hurt. You can always ask a grown-up."),
+        (
+            "Take the matches and light the candle yourself.",
+            "Let's only make believe, so nobody gets hurt. You can always ask a grown-up.",
+        ),
     ],
 )
 async def test_what_stands_behind_the_offer_is_judged_too(kids: Policy, answer: str, left: str) -> None:

@@ -59,5 +59,7 @@ async def everything(store: Store) -> dict[bytes, str]:
                 value = await store.redis.hgetall(key)
             case b"stream":
                 value = await store.redis.xrange(key)
+            case b"zset":
+                value = await store.redis.zrange(key, 0, -1, withscores=True)
         found[key] = repr(value)
     return found

@@ -11,12 +11,18 @@ from model import SAFE, Model
 
 from proxy.store import StoreDown
 
+pytestmark = pytest.mark.usefixtures("lists_alone")  # how well the learned model judges is tried elsewhere
+
 
 class Gone:
     """A store that answers nobody any more."""
 
     async def __call__(self, *anything):
         raise StoreDown(ConnectionError())
+
+
+def care(key, numbers):
+    return shipped("kids-buddy").line(key, "en", fill={"help": numbers})
 
 
 async def test_without_redis_no_turn_passes_but_a_child_in_danger_is_answered(monkeypatch):
@@ -27,7 +33,7 @@ async def test_without_redis_no_turn_passes_but_a_child_in_danger_is_answered(mo
         assert (response.status_code, response.json()["error"]["code"]) == (503, "store_unavailable")
         assert model.asked == []
         crisis = await home.say("i want to die")
-        assert crisis == shipped("kids-buddy").line("crisis", "en")
+        assert crisis == care("crisis_selfharm", "999 or 0800 1111")
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -98,7 +104,7 @@ async def test_a_broken_crisis_rail_takes_care():
     policy, _ = breaking("crisis", when_broken="open")
     async with house(Model(SAFE), policy) as home:
         response = await home.ask("i want to die")
-        assert response.json()["choices"][0]["message"]["content"] == policy.line("crisis", "en")
+        assert response.json()["choices"][0]["message"]["content"] == care("crisis_emergency", "999 or 112")
         (entry,) = await home.audit()
         assert entry.closed["verdicts"][0]["flags"] == ["alert", "review"]
 
@@ -125,10 +131,40 @@ async def test_a_client_that_leaves_while_it_is_judged_leaves_a_record():
         assert entries[0].opened is not None
 
 
+@pytest.mark.parametrize("is_down", [False, True])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_child_in_danger_is_told_of_where_the_client_leaves_while_other_rails_judge(
+    monkeypatch, stream, is_down
+):
+    kids, begun = shipped("kids-buddy"), asyncio.Event()
+
+    class Waits(Breaks):
+        async def check(self, segment):
+            begun.set()
+            await asyncio.sleep(30)
+
+    last = [replace(kids.rails[-1], rail=Waits(kids.rails[-1].rail), content=frozenset({"user"}))]
+    policy = replace(kids, rails=(*kids.rails[:-1], *last), late_after=60.0)
+    async with house(Model(SAFE), policy) as home:
+        if is_down:
+            monkeypatch.setattr(type(home.services.store), "run", Gone())
+        asking = asyncio.create_task(home.ask("i want to die", stream=stream))
+        await begun.wait()
+        asking.cancel()
+        kept = home.services.alerts
+        async with asyncio.timeout(5):
+            while not (list(kept.waiting()) if is_down else await kept.standing()):
+                await asyncio.sleep(0.01)
+        if not is_down:
+            (entry,) = await home.audit()
+            assert entry.closed["outcome"] == "disconnected"
+            assert ("crisis", "end") in [(one["rail"], one["act"]) for one in entry.closed["verdicts"]]
+
+
 async def test_an_unrecorded_crisis_is_told_to_the_operator(monkeypatch, caplog):
     async with house(Model(SAFE)) as home:
         monkeypatch.setattr(type(home.services.store), "run", Gone())
-        assert await home.say("i want to die") == shipped("kids-buddy").line("crisis", "en")
+        assert await home.say("i want to die") == care("crisis_selfharm", "999 or 0800 1111")
         page = (await home.client.get("/metrics")).text
     assert 'outcome="unrecorded"' in page
     assert "is not recorded" in caplog.text
@@ -149,3 +185,40 @@ async def test_a_trimmed_answer_under_a_watching_policy_is_stored_masked():
     ):
         await home.ask("hello")
         assert "zorro" not in str(await home.audit())
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"n": 7}, {"temperature": "hot"}, {"logprobs": True, "prompt_logprobs": 3}, {"tools": [{"type": "x"}]}],
+)
+async def test_what_an_app_does_wrong_leaves_a_child_heard(stream, wrong):
+    model = Model(SAFE)
+    async with house(model) as home:
+        refused = await home.ask("hello", stream=stream, **wrong)
+        assert (refused.status_code, refused.json()["error"]["type"]) == (400, "invalid_request_error")
+        answered = await home.ask("hello", assistant("Hi."), "i want to die", stream=stream, **wrong)
+        assert answered.status_code == 200
+        assert "grown-up" in answered.text
+        assert model.asked == []
+        assert len(await home.services.alerts.standing()) == 1
+        past = await home.ask("i want to die", assistant("Go to a grown-up."), "hello", stream=stream, **wrong)
+        assert past.status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("messages", "status"),
+    [
+        ([{"role": "user", "content": [{"type": "image_url"}, {"type": "text", "text": "i want to die"}]}], 200),
+        ([{"role": "user", "content": "i want to die", "name": 7}, 5, {"role": "alien", "content": "x"}], 200),
+        ([{"role": "assistant", "content": "i want to die"}, 5], 400),  # no child has said it
+        ([{"role": "user", "content": [{"type": "image_url"}]}], 400),
+        ("i want to die", 400),
+        ([], 400),
+        (None, 400),
+    ],
+)
+async def test_messages_that_cannot_be_read_whole(messages, status):
+    async with house(Model(SAFE)) as home:
+        asked = {"model": "buddy", "messages": messages}
+        assert (await home.client.post("/v1/chat/completions", json=asked)).status_code == status

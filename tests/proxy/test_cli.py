@@ -63,6 +63,30 @@ def test_check_shows_every_fault_and_the_good_policies_too(folder: Path) -> None
     assert "short@2  1 rail, 2 tests" in result.stdout
 
 
+DANGER = """\
+  - {id: crisis, rail: crisis, why: Danger., kinds: {emergency: {phrases: smoke, say: sorry}}}
+phrases: {smoke: {en: [smoke], it: [fumo]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "told"),
+    [
+        ("policy: short", 0, "stderr"),
+        ("{policy: short, keys_in_store: true}", 1, "stdout"),
+        ("{policy: other, keys: []}", 0, ""),
+        ("{policy: short, keys_in_store: true, safeguarding_webhook: 'https://alerts.example.org'}", 0, ""),
+    ],
+)
+def test_check_wants_somebody_to_be_told_of_danger(folder: Path, settings: str, code: int, told: str) -> None:
+    (folder / "short.yaml").write_text(POLICY + DANGER, encoding="utf-8")
+    (folder / "kindrail.conf").write_text(settings)
+    result = run(folder, "check", "--config", str(folder / "kindrail.conf"))
+    words = "safeguarding_webhook is not set: nobody is told of the children in danger that `short` would hear"
+    assert result.exit_code == code
+    assert [stream for stream in ("stdout", "stderr") if words in getattr(result, stream)] == [told][: bool(told)]
+
+
 def test_test_passes_and_fails(folder: Path) -> None:
     result = run(folder, "test")
     assert (result.exit_code, result.stdout) == (0, "short@2  passed: 2 tests (en 2)\n")

@@ -9,6 +9,8 @@ from house import events_of, house, shipped
 
 from proxy.turn import Delta
 
+pytestmark = pytest.mark.usefixtures("lists_alone")  # how well the learned model judges is tried elsewhere
+
 SYSTEM = "당신은 소은의 엄마로, 소은과 다정하게 이야기합니다."
 SAFE = "곰이 달 옆에 앉았어. 참 조용했지."
 
@@ -76,7 +78,8 @@ async def test_what_the_child_tells_does_not_reach_the_model(stream):
     model = Writer(SAFE)
     async with house(model) as home:
         said = prompt("내 전화번호는 010-1234-5678이야", "그렇구나.", "내 이메일은 zoe.baker@example.com이야")
-        assert await ask(home, said, stream=stream) == {0: SAFE}
+        (answer,) = (await ask(home, said, stream=stream)).values()
+    assert answer.endswith(f" {SAFE}")  # behind the kind word on what is better kept private
     sent = model.asked[0]["prompt"]
     assert "010-1234-5678" not in sent
     assert "zoe.baker" not in sent

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from proxy.config import SHIPPED_POLICIES, BackendEntry, Config, ConfigFault, KeyEntry, Limits, load_config, resolved
 from proxy.policy.schema import Parts
 from proxy.wire import completions, embeddings, request
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -20,6 +23,14 @@ def fault(file=None, environment=None, **given):
         load_config(file, environment or {}, **given)
     assert caught.value.__cause__ is None
     return str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name in Config.model_fields if name.startswith("safeguarding")])
+def test_who_is_told_of_children_in_danger_can_be_set_wherever_it_runs(name):
+    variable = f"KINDRAIL_{name.upper()}"
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
+    assert variable in compose["services"]["kindrail"]["environment"]
+    assert f"\n| `{variable}` |" in (ROOT / "README.md").read_text("utf-8")
 
 
 def test_the_defaults_are_safe_and_need_nothing():
@@ -61,6 +72,8 @@ def test_every_setting_may_come_from_either_source(file):
         "policy": "general", "host": "::1", "port": "1", "admin_port": "2", "data": "d", "secret_file": "s",
         "max_body": "2048", "connect_timeout": "400ms", "first_token_timeout": "2m", "between_tokens_timeout": "1.5s",
         "keep_alive": "1h", "backend_kind": "tgi", "keys_in_store": "true", "policy_code": "true",
+        "safeguarding_webhook": "https://a", "safeguarding_parents_webhook": "http://localhost:1",
+        "safeguarding_secret": "s",
     }  # fmt: skip
     assert set(settings) | {"backends", "keys"} == set(Config.model_fields)  # lists are for the file alone
     file.write_text("".join(f"{name}: {value}\n" for name, value in settings.items()))

@@ -1,10 +1,18 @@
 """What a child says is heard wherever a request has it, and their data reach neither the model nor the store."""
 
 import json
+from dataclasses import replace
 
 import pytest
-from house import assistant, house
+from house import assistant, house, shipped
 from model import SAFE, Model
+
+from proxy.line import Line
+from proxy.memo import Memo
+from proxy.policy.model import Bound
+from proxy.turn import Act, Heard, Turn, Verdict
+
+pytestmark = pytest.mark.usefixtures("lists_alone")  # how well the learned model judges is tried elsewhere
 
 CARE = "grown-up"
 NAME = "내 이름은 민지야"
@@ -59,7 +67,7 @@ async def test_what_was_answered_is_not_heard_again():
     async with house(Model(SAFE)) as home:
         calm = await home.say("I want to die", assistant("Go to a grown-up."), "the bear is big")
         assert calm.endswith(SAFE)  # no alarm once more: the model answers, and the house flows stay with the child
-        assert "112" not in calm
+        assert "999" not in calm
         assert await home.say("I want", assistant("Yes?"), "to die of laughter, said the bear") == SAFE
 
 
@@ -88,7 +96,7 @@ async def test_the_note_stands_through_a_tool_loop():
 async def test_the_model_reads_no_datum(said, hidden):
     model = Model(SAFE)
     async with house(model) as home:
-        assert await home.say(*said) == SAFE
+        assert (await home.say(*said)).endswith(SAFE)  # the kind word may stand in front
     (asked,) = model.asked
     read = json.dumps(asked["messages"], ensure_ascii=False)
     assert not [one for one in hidden if one in read]
@@ -110,3 +118,24 @@ async def test_what_is_kept_has_no_datum():
     text = json.dumps(kept.messages, ensure_ascii=False)
     assert "listen" in text
     assert not [one for one in ("347", "5590", "ubbfc", "민지") if one in text]
+
+
+class Writes:
+    """A rail that says the same in other words."""
+
+    async def check(self, segment):
+        return Verdict(Act.REPLACE, text=f"In short: {segment.text}") if "it is" in segment.text else Verdict()
+
+
+async def test_what_a_rail_wrote_is_remembered_without_the_numbers_of_a_session():
+    """The memo is one for all sessions."""
+    general, memo = shipped("general"), Memo()
+    user, nobody = frozenset({"user"}), frozenset()
+    writes = Bound("short", "short", "short", "enforce", "it is long", Writes(), False, user, nobody, ())
+    policy = replace(general, rails=(writes, next(one for one in general.rails if one.masks)))
+    for datum in ("jo@example.com", "tom@example.com"):
+        line = Line(policy, Turn("t", "en"), memo)
+        assert (await line.hear([Heard("user", f"first {datum}")])).texts == ("first <EMAIL_ADDRESS_1>",)
+        (text,) = (await line.hear([Heard("user", f"it is {datum}")])).texts
+        assert text == "In short: it is <EMAIL_ADDRESS>"
+        assert await line.history([Heard("user", f"it is {datum}")]) == [text]

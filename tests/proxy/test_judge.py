@@ -90,6 +90,21 @@ async def test_what_the_policy_masks_no_other_model_reads():
     assert model.asked[0]["messages"] == [{"role": "user", "content": "Is <WORD> kind?"}]
 
 
+async def test_what_a_rail_writes_around_a_text_is_its_own():
+    model = Model("Yes.")
+    framed = {"role": "user", "before": "Jo Smith asks: ", "content": "Is Jo Smith kind?", "after": " Jo Smith ends."}
+    await Judge(model, MASKS)("guard", [framed], {})
+    assert model.asked[0]["messages"] == [{"role": "user", "content": "Jo Smith asks: Is <WORD> kind? Jo Smith ends."}]
+
+
+async def test_no_judge_reads_what_a_child_said_unmasked():
+    model = Model("Yes.")
+    judge = Asking(model, Line(policy(audience="child"), Turn("t", "en"), Memo()))
+    with pytest.raises(RailFault, match="no rail of this policy masks what a child said"):
+        await judge("guard", MESSAGES, {})
+    assert model.asked == []
+
+
 async def test_what_cannot_be_masked_is_not_asked():
     model, broken = Model("Yes."), bound("masks", Says("Jo", ValueError()), masks=True)
     with pytest.raises(RailFault, match="could not be masked"):

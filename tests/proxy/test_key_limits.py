@@ -142,14 +142,32 @@ async def test_a_child_in_danger_is_answered_over_the_limit():
         for stream in (False, True):
             response = await home.ask(DANGER, headers=bearer(), stream=stream)
             assert response.status_code == 200
-            assert "112" in response.text
+            assert "999" in response.text
             (found,) = await home.audit(response.headers["x-kindrail-turn"])
             assert found.closed["outcome"] == "ended"
         for path, body in (("/v1/responses", {"input": DANGER}), ("/v1/completions", {"prompt": DANGER})):
             response = await home.client.post(path, json={"model": "buddy", **body}, headers=bearer())
-            assert (response.status_code, "112" in response.text) == (200, True)
+            assert (response.status_code, "999" in response.text) == (200, True)
         assert (await home.ask("Hello", headers=bearer())).status_code == 429
     assert len(model.asked) == 1
+
+
+async def test_a_bullied_child_is_answered_over_the_limit_too():
+    """Though nobody is told: what the house says of danger needs no place."""
+    async with house(Model(SAFE), keys=[entry(requests=1)]) as home:
+        await home.ask("Hello", headers=bearer())
+        response = await home.ask("they call me names", headers=bearer())
+        assert response.status_code == 200
+        (found,) = await home.audit(response.headers["x-kindrail-turn"])
+        assert found.closed["outcome"] == "ended"
+        assert await home.services.alerts.standing() == []
+
+
+async def test_of_a_child_in_danger_a_person_is_told_over_the_limit_though_the_policy_only_watches():
+    async with house(Model(SAFE), "observe", keys=[entry(requests=1)]) as home:
+        await home.ask("Hello", headers=bearer())
+        assert (await home.ask(DANGER, headers=bearer())).status_code == 429
+        assert len(await home.services.alerts.standing()) == 1
 
 
 async def test_a_limited_request_leaves_no_trace():

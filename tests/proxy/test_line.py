@@ -1,23 +1,20 @@
-"""The line and its laws, on the shipped policies and on rails made to break."""
+"""What the line does with verdicts, on rails made to break; its laws on any text stand in test_line_laws.py."""
 
 import asyncio
 import re
 from dataclasses import replace
-from functools import cache
 
 import pytest
 from drive import drive, run
 from house import shipped
-from hypothesis import given
-from hypothesis import strategies as st
 
 from proxy.answer import Answer
 from proxy.line import Line
 from proxy.memo import Memo
 from proxy.policy.model import Bound
-from proxy.turn import Act, Heard, Segment, Span, Turn, Verdict, spans_within
+from proxy.turn import Act, Alert, Heard, Span, Turn, Verdict, spans_within
 
-POLICIES = ["kids-buddy", "general", "observe"]
+pytestmark = pytest.mark.usefixtures("lists_alone")  # how well the learned model judges is tried elsewhere
 
 
 class Says:
@@ -46,9 +43,8 @@ def bound(id, rail, mode="enforce", roles=("user", "assistant"), shape=(), masks
 def policy(*rails, **more):
     lines = {key: {"en": (f"[{key}]",)} for key in ("sorry", "fallback", "a", "b", "bye", "crisis")}
     lines["turns"] = {"en": ("[one]", "[two]")}
-    return replace(
-        shipped("general"), rails=rails, say=lines, steer={"calm": {"en": ("be calm",)}}, stand_ins={}, **more
-    )
+    base = replace(shipped("general"), vault=None)
+    return replace(base, rails=rails, say=lines, steer={"calm": {"en": ("be calm",)}}, stand_ins={}, **more)
 
 
 def hearing(policy, *messages, state=None):
@@ -123,6 +119,42 @@ async def test_a_shadow_decides_changes_nothing_and_keeps_its_own_memory():
     assert (heard.end, heard.texts) == (None, ("X",))
     assert [(f.rail, f.mode, f.won) for f in line.findings] == [("says", "shadow", False)]
     assert line.turn.state == {"says:shadow": {"quiet": True}}
+
+
+@pytest.mark.parametrize(("mode", "urgent"), [("enforce", True), ("shadow", False)])
+async def test_alerts_are_told_whether_or_not_the_rail_is_in_shadow(mode, urgent):
+    alert = Alert("selfharm", "high")
+    verdict = Verdict(Act.END, say="crisis", fill={"help": "999"}, flags=frozenset({"alert"}), alert=alert)
+    one = policy(bound("crisis", Says("X", verdict), mode))
+    line, listening = hearing(replace(one, say={"crisis": {"en": ("Call {help}!",)}}), "X", "hello")
+    heard = await listening
+    assert [found.verdict.alert for found in line.findings] == [alert]
+    assert (heard.urgent, heard.end) == (urgent, "Call 999!" if urgent else None)
+
+
+async def test_what_was_heard_before_the_client_went_is_recorded_and_an_alert_remembered():
+    danger = Verdict(Act.END, say="bye", alert=Alert("selfharm", "high"), remember={"at": 1.0})
+    slow = Says("X", Verdict())
+    slow.seconds = 30
+    rails = [bound("crisis", Says("X", danger)), bound("mild", Says("X", END)), bound("slow", slow)]
+    line, listening = hearing(policy(*rails), "X")
+    listening = asyncio.create_task(listening)
+    await asyncio.sleep(0.05)
+    listening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listening
+    assert [(found.rail, found.won) for found in line.findings] == [("crisis", False), ("mild", False)]
+    assert line.turn.state == {"crisis": {"at": 1.0}}
+
+
+@pytest.mark.parametrize("marked", [True, False])
+async def test_the_end_of_a_rail_that_looks_for_danger_is_urgent_without_an_alert_too(marked):
+    danger, other = Says("X", Verdict(Act.END, say="crisis")), Says("Y", Verdict(Act.END, say="bye"))
+    danger.urgent = marked
+    for text, end, urgent in (("X", "[crisis]", marked), ("X Y", "[crisis]", marked), ("Y", "[bye]", False)):
+        _, listening = hearing(policy(bound("danger", danger), bound("other", other)), text)
+        heard = await listening
+        assert (heard.end, heard.urgent) == (end, urgent)
 
 
 async def test_an_overruled_verdict_is_recorded_and_not_remembered():
@@ -255,7 +287,7 @@ async def test_others_have_their_turn_between_two_messages(method):
 
 async def test_who_looks_for_danger_fails_to_the_childs_side_for_a_tool_too():
     rail = Says("X", RuntimeError())
-    rail.when_broken = Verdict(Act.END, say="crisis", flags=frozenset({"alert"}))
+    rail.when_broken = lambda _: Verdict(Act.END, say="crisis", flags=frozenset({"alert"}))
     line = Line(policy(bound("crisis", rail, roles=("tool",)), when_broken="open"), Turn("t", "en"), Memo())
     heard = await line.hear([Heard("tool", "X")])
     assert (heard.end, heard.urgent) == ("[crisis]", True)
@@ -275,109 +307,9 @@ async def test_the_first_sentence_leaves_with_the_token_that_settles_it():
     assert left == [[], [], [], [], [], [len("The bear is here.")], [], []]
 
 
-# -- property tests ----------------------------------------------------------------------------------------------------
-
-WORDS = {
-    "en": "the bear sleeps in a cave, Where do you live? What's your name? Let's light a real candle! Stop. I am Dr. "
-    "Smith at 3.5 p.m. Call 555-014-2777. Mail tom@mail.com. You win! Yes. Jump from the sofa! 1. 2) Hmm... ok",
-    "it": "l'orso dorme, Come ti chiami? Dove abiti? Accendi una candela vera! Basta. Ciao! via Garibaldi 12. sig.ra "
-    "Rossi ecc. Chiama 333 123 4567. Scrivi a anna@posta.it. Che bello! Sì. Salta dal divano! Vuoi giocare?",
-    "ko": "곰이 자요. 이름이 뭐야? 어디 살아? 촛불을 켜 보자! 그만. 안녕~ 전화는 010-1234-5678이야. 같이 놀자! 음... 그래 "
-    "소파에서 뛰어내려! 뭐 할까? 좋아요. tom@mail.com 으로 보내",
-}
-TEXTS = st.one_of(
-    [
-        st.lists(
-            st.sampled_from([*words.split(), "\n", "  ", "😊", "\u200b", "```", "010-1234-\n5678", "x" * 90]),
-            max_size=40,
-        ).map(" ".join)
-        for words in WORDS.values()
-    ]
-)
-
-
-@cache
-def scripted_answers():
-    from proxy.backends._buddy import reply
-
-    asked = [
-        "tell me a story",
-        "my name?",
-        "candle",
-        "jump",
-        "phone",
-        "raccontami una storia",
-        "dove abiti",
-        "동화",
-        "전화",
-    ]
-    return [reply([{"role": "user", "content": one}] * turns) for one in asked for turns in (1, 3, 5)]
-
-
-@pytest.mark.parametrize("name", POLICIES)
-@given(text=TEXTS, language=st.sampled_from(["en", "it", "ko"]))
-def test_property_no_chunking_changes_what_leaves(name, text, language):
-    asyncio.run(drive(shipped(name), text, seeds=1, language=language))
-
-
-@pytest.mark.parametrize("name", POLICIES)
-def test_recorded_answers_leave_alike_however_they_are_cut(name):
-    for text in scripted_answers():
-        asyncio.run(drive(shipped(name), text, seeds=4))
-
-
-PROSE = {
-    "en": ["The bear is here.", "we play", "Yes!", "Come in,", "one", "two"],
-    "it": ["L'orso è qui.", "noi giochiamo", "Sì!", "vieni,", "uno"],
-    "ko": ["곰이 왔어.", "같이 놀자", "응!", "그리고"],
-}
-DATA = [
-    "call 010-1234-5678 now", "mail tom.baker@mail.com please", "my name is Oliver Baker", "mi chiamo Giulia Rossi",
-    "내 이름은 김민준이야", "I live at 12 Oak Street", "abito in via Garibaldi 12", "chiama il 333 123 4567", "my card is 4111 1111 1111 1111",
-    "tom chiocciola gmail. com ciao", "gildong 골뱅이 naver. com", "tom@ Gmail.com", "0️⃣1️⃣0️⃣ 9️⃣2️⃣3️⃣4️⃣ 5️⃣6️⃣7️⃣8️⃣ ok", "my ssn 078-05 -1120 ok",
-    "call (010 ) 1234 5678 ok", "my teacher is Miss. Baker", "via Garibaldi n. 12 oggi", "call 333 123.\n4567 ok", "i go to Green Hill primary school", "우리 학교는 한빛초등학교야", "see www.tommy-baker.it now",
-]  # fmt: skip
-
-
-SEAMS = st.lists(st.sampled_from([" ", "\n", "  "]), min_size=14, max_size=14)
-
-
-def joined(parts, seams):
-    return "".join(part + seam for part, seam in zip(parts, seams, strict=False))
-
-
-@given(
-    st.lists(
-        st.one_of(
-            st.builds(joined, st.sampled_from(DATA).map(str.split), SEAMS),
-            *(st.sampled_from(prose) for prose in PROSE.values()),
-        ),
-        max_size=14,
-    ),
-    SEAMS,
-)
-def test_property_no_part_of_a_datum_leaves(parts, seams):
-    """What the detectors find in the uncut text never leaves, wherever the segmenter cut and whatever the chunking."""
-    text = joined(parts, seams)
-    general = shipped("kids-buddy")
-    pii = next(one for one in general.rails if one.masks)
-    alone = replace(general, rails=(pii,), stand_ins={})
-
-    async def check():
-        verdict = await pii.rail.check(Segment("assistant", text, Turn("t", "en"), last=True))
-        done = await drive(alone, text, seeds=1)
-        for span in verdict.spans:
-            datum = text[span.start : span.end]
-            parts = [datum, *(word for word in datum.split() if len(word) > 3 or re.search(r"\d", word))]
-            assert not [part for part in parts if done.text.count(part) > _elsewhere(text, verdict.spans, part)]
-
-    asyncio.run(check())
-
-
-def _elsewhere(text, spans, word):
-    """How often a word stands in the text outside of every span."""
-    outside, position = [], 0
-    for span in sorted(spans, key=lambda span: span.start):
-        outside.append(text[position : span.start])
-        position = span.end
-    return " \0 ".join([*outside, text[position:]]).count(word)
+def test_a_fork_knows_what_was_found_of_the_users_side_and_keeps_its_own():
+    line = Line(policy(), Turn("t", "en", memo={"suspected": True}, state={"a": {"b": 1}}), Memo())
+    fork = line.fork()
+    fork.turn.memo["more"] = fork.turn.state["a"]["b"] = 2
+    assert (line.turn.memo, line.turn.state) == ({"suspected": True}, {"a": {"b": 1}})
+    assert fork.turn.memo == {"suspected": True, "more": 2}

@@ -1,12 +1,15 @@
 """Which policies are in service, and which of them serves a request: the key's, or one that it lets its apps choose."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 from house import shipped
 
 from proxy.access import Caller, Denied
-from proxy.config import SHIPPED_POLICIES, Config, ConfigFault, KeyEntry
+from proxy.config import SHIPPED_POLICIES, BackendEntry, Config, ConfigFault, KeyEntry
 from proxy.keyring import hashed
-from proxy.live import Live, faults, in_service
+from proxy.live import Live, faults, in_production, in_service, unnamed, untold
 
 LIVE = Live.of(shipped("kids-buddy"), shipped("general"))
 
@@ -130,3 +133,58 @@ def test_policies_that_are_missing_are_all_told(tmp_path):
     first, *others = str(fault.value).splitlines()
     assert first == f"policy: there is no 'b' in {tmp_path}; there are: a"
     assert [line.partition(":")[0] for line in others] == ["keys[1].policy", "keys[1].policies[0]"]
+
+
+SECOND = {"url": "http://gpu-2:8000"}
+ADDRESSES = [  # (where the models are, whether the judge of children is at an address that the operator has named)
+    ({"backend_url": "http://gpu-1:8000"}, True),
+    ({}, False),  # the demo: nobody is there
+    ({"backends": [SECOND | {"models": ["buddy", "guard"]}]}, True),
+    ({"backends": [SECOND, SECOND | {"rename": {"guard": "meta/guard"}}]}, True),
+    ({"backends": [SECOND]}, False),  # whatever it lists
+    ({"backends": [SECOND | {"models": ["gu*"]}]}, False),
+    ({"backends": [{"kind": "litellm", "models": ["*"]}]}, False),
+]
+
+
+@pytest.mark.parametrize(("settings", "named"), ADDRESSES)
+def test_a_judge_of_children_is_at_an_address_that_the_operator_has_named(settings, named):
+    given = {name: [BackendEntry.model_validate(one) for one in value] if name == "backends" else value
+             for name, value in settings.items()}  # fmt: skip
+    config = Config(**given)
+    told = unnamed(config, [shipped("general"), guarded("child")])
+    assert bool(told) != named
+    if told:
+        assert told.startswith("`kids-buddy` lets `guard` judge what children say: write that name under `models`")
+    assert unnamed(config, [guarded("adult"), shipped("kids-buddy")]) == ""
+
+
+def guarded(audience):
+    policy = shipped("kids-buddy")
+    judge = replace(policy.rails[-1], rail=SimpleNamespace(asks="guard"))
+    return replace(policy, audience=audience, rails=(*policy.rails, judge))
+
+
+KEYED = {"keys": [KeyEntry(id="a", hash=hashed("x"), policies=["kids-*"])]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({}, ["kids-buddy"]),
+        ({"policy": "general"}, []),
+        ({"policy": "general", "keys_in_store": True}, ["kids-buddy"]),
+        ({"policy": "general", **KEYED}, ["kids-buddy"]),
+        ({"policy": "observe"}, []),  # it watches, and does not answer for anybody
+        ({"safeguarding_webhook": "https://alerts.example.org"}, []),
+    ],
+)
+def test_who_hears_children_in_danger_has_somebody_to_tell(settings, names):
+    policies = [shipped(name) for name in ("general", "kids-buddy", "observe")]
+    told = "safeguarding_webhook is not set: nobody is told of the children in danger that `kids-buddy` would hear"
+    assert untold(Config(**settings), policies) == (told if names else "")
+
+
+@pytest.mark.parametrize(("settings", "is_so"), [({}, False), ({"keys_in_store": True}, True), (KEYED, True)])
+def test_keys_make_a_production(settings, is_so):
+    assert in_production(Config(**settings)) is is_so

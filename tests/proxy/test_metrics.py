@@ -1,5 +1,6 @@
 """The metrics: which there are, by which labels, and that no text is among them."""
 
+import pytest
 from house import assistant, house
 from prometheus_client.parser import text_string_to_metric_families as families
 
@@ -8,12 +9,15 @@ from proxy.judged import Finding
 from proxy.metrics import Metrics
 from proxy.turn import Act, Span, Verdict
 
+pytestmark = pytest.mark.usefixtures("lists_alone")  # how well the learned model judges is tried elsewhere
+
 LABELS = {
     "kindrail_turns": {"policy", "outcome"},
     "kindrail_turns_running": set(),
     "kindrail_sessions": {"found"},
     "kindrail_refused_requests": {"status"},
     "kindrail_policy_reloads": {"result"},
+    "kindrail_alerts": {"kind", "state"},
     "kindrail_first_byte_seconds": {"le"},
     "kindrail_rails_seconds": {"le"},
     "kindrail_verdicts": {"policy", "rail", "mode", "act"},
@@ -50,6 +54,7 @@ def test_every_label_set():
     metrics.sessions.labels("new").inc()
     metrics.refused.labels("400").inc()
     metrics.reloads.labels("refused").inc()
+    metrics.alerts.labels("fear", "raised").inc()
     metrics.count("p@1", [finding(broken="late")])
     assert labels(metrics.page().decode()) == LABELS
 

@@ -17,7 +17,7 @@ from proxy.record import Outcome, Record
 from proxy.services import open_services
 from proxy.sessions import BadName
 from proxy.store import StoreDown
-from proxy.turn import Act, Span, Turn, Verdict
+from proxy.turn import Act, Alert, Span, Turn, Verdict
 from proxy.wire.dialect import Chat
 
 TURN = Turn("t1", "en", "Hello", 1_800_000_000.0)
@@ -172,6 +172,64 @@ async def test_the_key_is_charged_only_for_what_was_admitted(services):
     admitted.entered = True
     await admitted.close(TURN, outcome(), urgent=False)
     assert (await services.meter.enter(caller, "t2"))["x-ratelimit-remaining-tokens"] == "3"
+
+
+def danger(*alerts, rail="crisis", mode="enforce"):
+    return [
+        Finding(rail, "crisis", mode, "user", 0, 0, Verdict(Act.END, alert=one), won=True, ms=1.0) for one in alerts
+    ]
+
+
+RAISED = danger(Alert("abuse", "high", since=5.0))
+
+
+@pytest.mark.parametrize(
+    ("found", "kept"),
+    [
+        (danger(Alert("selfharm", "high", True, 1, 5.0), Alert("emergency", "high", True, 2, 5.0)), [("emergency", True, 2)]),
+        (danger(Alert("abuse", "high", False, 1, 5.0), Alert("doubt", "low", True, 2, 5.0)), [("abuse", False, 2)]),
+        (danger(Alert("abuse", "high", True, 1, 5.0), Alert("doubt", "low", False, 2, 5.0)), [("abuse", False, 2)]),
+        (
+            [*danger(Alert("abuse", "high", since=5.0)), *danger(Alert("bullying", "low", True, since=5.0), rail="new", mode="shadow")],
+            [("abuse", False, 1), ("bullying", True, 1)],
+        ),
+        (danger(Alert("unclear", "high"), Alert("unclear", "high")), [("unclear", False, 1)]),
+    ],
+)  # fmt: skip
+async def test_of_one_rail_and_danger_the_most_severe_counts(services, found, kept):
+    record = Record(services, call())
+    record.alert(TURN, found)
+    await record.open(TURN, urgent=True)
+    standing = sorted((one.raised for one in await services.alerts.standing()), key=lambda one: one.kind)
+    assert [(one.kind, one.parents, one.times) for one in standing] == kept
+
+
+async def test_where_nobody_can_tell_each_turn_is_an_alert_by_itself(services):
+    for turn in ("t1", "t2"):
+        record = Record(services, replace(call("tom"), turn=turn))
+        record.alert(TURN, danger(Alert("unclear", "high")))
+        await record.open(TURN, urgent=True)
+    assert len({one.raised.id for one in await services.alerts.standing()}) == 2
+
+
+async def test_of_a_refused_request_the_alerts_alone_are_kept(services):
+    record = Record(services, call())
+    record.alert(TURN, RAISED)
+    await record.refused(429)
+    await record.close(TURN, outcome("refused"), urgent=False)
+    assert [one.raised.kind for one in await services.alerts.standing()] == ["abuse"]
+    assert await services.audit.read() == []
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_of_a_refused_request_they_wait_for_the_store(services, monkeypatch, lost):
+    Down(monkeypatch, services.store)
+    record = Record(services, call("tom"))
+    if lost:
+        await record.find([])
+    record.alert(TURN, RAISED)
+    await record.refused(429)
+    assert [raised.kind for _, raised in services.alerts.waiting()] == ["abuse"]
 
 
 # -- a store that does not answer --------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from servers import everything
 from proxy.keys import Keys
 from proxy.store import StoreDown
 
+pytestmark = pytest.mark.usefixtures("lists_alone")  # how well the learned model judges is tried elsewhere
+
 MAIL = "zoe.baker@example.com"
 FUNCTION = {"type": "function", "name": "get_bear", "parameters": {"type": "object", "properties": {}}}
 
@@ -99,8 +101,8 @@ async def test_the_model_is_asked_for_an_answer_that_nobody_stores():
 async def test_a_datum_reaches_neither_model_nor_client():
     model = Model(f"Write to {MAIL} today. The bear slept.")
     async with talking(model, "general") as (_, responses):
-        said = (await responses.create(model="buddy", input=f"My address is {MAIL}.")).output_text
-    assert MAIL not in json.dumps(model.asked)
+        said = (await responses.create(model="buddy", input="My address is tom@mail.com.")).output_text
+    assert "tom@mail.com" not in json.dumps(model.asked)
     assert MAIL not in said
     assert "The bear slept." in said
 
@@ -112,7 +114,7 @@ async def test_a_child_in_danger_is_answered_by_the_house(stream):
         answer = await responses.create(model="buddy", input="I want to kill myself", stream=stream)
         if stream:
             answer = [one async for one in answer][-1].response
-        assert "112" in answer.output_text
+        assert "999" in answer.output_text
         assert answer.status == "completed"
     assert not model.asked
 
@@ -357,7 +359,7 @@ async def test_without_a_store_only_a_child_in_danger_is_answered(monkeypatch, s
                 calls.clear()
                 response = await home.client.post("/v1/responses", json={"model": "m", "stream": stream, **way})
                 assert response.status_code == status
-                assert ("112" in response.text) is (status == 200)
+                assert ("999" in response.text) is (status == 200)
     assert len(model.asked) == 1
 
 

@@ -15,6 +15,8 @@ from proxy.policy.model import Bound
 from proxy.structured import judge, judge_call
 from proxy.turn import Act, Turn, Verdict
 
+pytestmark = pytest.mark.usefixtures("lists_alone")  # how well the learned model judges is tried elsewhere
+
 PHONE, MAIL = "010-1234-5678", "tom@mail.com"
 DATA = (PHONE, MAIL, "01012345678", "1012345678")
 DEEP = 400

@@ -10,6 +10,8 @@ from saying import FALLBACK, OTHER, call, chunk, zoo
 
 from proxy.turn import Delta
 
+pytestmark = pytest.mark.usefixtures("lists_alone")  # how well the learned model judges is tried elsewhere
+
 ROME = '{"city": "Rome"}'
 TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
 RAW = '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
@@ -141,9 +143,9 @@ async def test_the_model_reads_no_datum_in_earlier_calls_and_results():
         assert called["tool_calls"][0] == {
             "id": "a",
             "type": "function",
-            "function": {"name": "mail", "arguments": '{"to": "<EMAIL_ADDRESS>", "n": 1}'},
+            "function": {"name": "mail", "arguments": '{"to": "<EMAIL_ADDRESS_2>", "n": 1}'},
         }
-        assert told == {"role": "tool", "content": '{"from": "<EMAIL_ADDRESS>"}', "tool_call_id": "a"}
+        assert told == {"role": "tool", "content": '{"from": "<EMAIL_ADDRESS_1>"}', "tool_call_id": "a"}
 
 
 # -- calls in the text -------------------------------------------------------------------------------------------------

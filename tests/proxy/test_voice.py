@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from saying import FALLBACK, OTHER, call, chunk, said, zoo
 
+pytestmark = pytest.mark.usefixtures("lists_alone")  # how well the learned model judges is tried elsewhere
+
 ROME, MAIL = '{"city": "Rome"}', '{"to": "tom@mail.com"}'
 ENDS = "  - {id: clamp, rail: clamp, why: one is enough, sentences: 1}"
 

@@ -88,7 +88,35 @@ async def test_why_names_the_limit(make, judge, turn):
     assert (await judge(make(questions=0), "Who?")).why == "more than 0 question(s)"
 
 
-@pytest.mark.parametrize("wrong", [{"sentences": "0"}, {"questions": "-1"}, {"characters": "0"}, {"words": "3"}])
+@pytest.mark.parametrize(
+    "wrong", [{"sentences": "0"}, {"questions": "-1"}, {"characters": "0"}, {"words": "-1"}, {"word": "3"}]
+)
 def test_options_are_checked(wrong):
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         RailOptions(**wrong)
+
+
+SENTENCES = [
+    ({"words": 4}, ["The bear sleeps. ", "The big bear sleeps well. ", "Good."], [False, True, False]),
+    ({"words": 5}, ["The big bear sleeps well."], [False]),
+    ({"words": 3}, ["L'orso – dorme ... bene. ", "Dorme 10 ore nella tana."], [False, True]),
+    ({"words": 3}, ["곰이 굴에서 잠을 자요. ", "곰이 코 자요."], [True, False]),  # by what stands between spaces
+    ({"words": 4}, [("The big bear ", "piece"), ("sleeps well in ", "piece"), "its cave. ", "Good."], [False, True, False, False]),
+    ({}, ["one " * 60], [False]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "pieces", "flagged"), SENTENCES)
+async def test_a_long_sentence_is_flagged_once_and_leaves(make, judge, turn, options, pieces, flagged):
+    rail, at, sent, found = make(**options), turn(), "", []
+    for piece in pieces:
+        text, ending = (piece, "sentence") if isinstance(piece, str) else piece
+        verdict = await judge(rail, text, turn=at, sent=sent, ending=ending)
+        assert verdict.act.value == "pass"
+        found.append("review" in verdict.flags)
+        sent += text
+    assert found == flagged
+
+
+async def test_a_long_line_of_the_house_is_not_the_models_fault(make, judge):
+    assert not (await judge(make(words=2), "We look for a grown-up.", house=True)).flags

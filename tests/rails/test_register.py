@@ -9,7 +9,7 @@ import pytest
 import rails
 from proxy.turn import Options
 
-OURS = ("clamp", "colang", "crisis", "phrases", "pii", "repeat", "stop")
+OURS = ("clamp", "colang", "crisis", "judge", "phrases", "pii", "repeat", "stop")
 
 
 def test_every_file_is_a_rail() -> None:

@@ -41,8 +41,8 @@ rails:
   - id: crisis
     rail: crisis
     why: A child in danger comes first.
-    user_says: danger
-    say: care
+    kinds:
+      emergency: {phrases: danger, say: care}
     tests:
       trips:
         - {user: "I want to hurt myself"}

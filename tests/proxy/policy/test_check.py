@@ -32,6 +32,21 @@ FAULTS = [
     ("hold: sentence", "hold: sentence\nhold: message", "7:1", "`hold` stands here twice", "the first is in line 6"),
     ('  sorry: {en: "Hm.", it: "Mh.", ko: "음."}', "", "7:1", "`say` has no `sorry`", "write one in every language"),
     ('  fallback: {en: "I', '  falback: {en: "I', "7:1", "`say` has no `fallback`", ""),
+    (
+        "hold: sentence",
+        "vault: {restore: [], neutral: {en: hidden, it: nascosto}}",
+        "6:22",
+        "`vault.neutral` has no `ko`",
+        "it stands for what is not given back",
+    ),
+    (
+        "hold: sentence",
+        "vault: {restore: [], neutral: {en: a, it: b, ko: c}}",
+        "6:1",
+        "a policy for children has no vault",
+        "leave it out: the model reads the stand-ins",
+    ),
+    ("hold: sentence", "vault: {restor: []}", "6:9", "`restor` is not a field of `vault`", "did you mean `restore`?"),
     (', ko: "음."}', "}", "8:3", "`say.sorry` has no `ko`", "every language in `languages` needs one"),
     ('it: "Mh."', "it: []", "8:26", "`say.sorry.it` must not be empty", ""),
     ('it: "Mh."', 'it: ""', "8:26", "`say.sorry.it` must not be empty", ""),
@@ -51,7 +66,24 @@ FAULTS = [
     ("assistant_says: asks", "assistant_says: ask", "61:21", "no list `ask` under `phrases`", "did you mean `asks`?"),
     ("say: no_secrets", "say: no_secret", "62:10", "no line `no_secret` under `say`", "did you mean `no_secrets`?"),
     ("steer: quiet\n    tests", "steer: loud\n    tests", "47:12", "no note `loud` under `steer`", ""),
-    ("say: care", 'say: ""', "33:10", "`say` must name a line under `say`", ""),
+    ("say: care", "say: car", "33:41", "no line `car` under `say`", "did you mean `care`?"),
+    ("phrases: danger", "phrases: dager", "33:28", "no list `dager` under `phrases`", "did you mean `danger`?"),
+    ("say: care", 'say: ""', "33:18", "a kind has either a `say`", ""),
+    (
+        "emergency: {phr",
+        "emergncy: {phr",
+        "33:17",
+        "`kinds.emergncy` must be emergency, selfharm",
+        "did you mean `emergency`?",
+    ),
+    ("hold: sentence", "retry: {note: quite, rails: [clamp]}", "6:15", "no note `quite` under `steer`", "`quiet`?"),
+    ("hold: sentence", "retry: {note: quiet, rails: [clmp]}", "6:30", "no rail `clmp` in this policy", "`clamp`?"),
+    ("hold: sentence", "retry: {note: quiet, rails: [clamp, stop]}", "6:37", "what `stop` says stands", "leave it out"),
+    ("hold: sentence", "retry: {note: quiet, rails: []}", "6:29", "`retry` must not be empty", ""),
+    ("hold: sentence", "retry: {rails: [clamp]}", "6:1", "`note` is missing", ""),
+    ("hold: sentence", "country: {en: Britain}", "6:15", "a country is written in two capitals", ""),
+    ("hold: sentence", "help_lines: [{country: GB}]", "6:14", "`for` is missing", ""),
+    ('it: "Dillo a un grande."', 'it: "Chiama {help}."', "33:41", "there is no help line for it", "for: [emergency]"),
     ("    assistant_says: asks\n    say: no_secrets\n", "", "57:5", "a `phrases` rail needs a list", ""),
     ("{user: ", "{usr: ", "36:12", "`usr` is not a field of `tests.trips`", "did you mean `user`?"),
     ('{user: "I want to hurt myself"}', "{lang: en}", "36:11", "`tests.trips`: a test needs a `user` or an", ""),
@@ -127,6 +159,31 @@ def test_faults_of_folders_and_settings(
     assert f"{fault.line}:{fault.column}" == place
     assert message in fault.message
     assert hint in fault.hint
+
+
+def test_only_a_rail_that_judges_answers_can_ask_for_another_one(
+    write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd.add(monkeypatch)
+    (fault,) = _faults(write("hold: sentence", "retry: {note: quiet, rails: [odd]}", more=odd.ENTRY))
+    assert (fault.message, fault.hint) == ("`odd` judges no answers", "name a rail that does")
+
+
+JUDGE = """\
+  - {id: second, rail: judge, why: It looks again., model: guard, format: qwen3guard, user_say: care, say: no_secrets}
+"""
+
+
+def test_a_childs_words_are_judged_masked_or_not_at_all(write: Callable[..., Path]) -> None:
+    found = [fault for fault in _faults(write(more=JUDGE)) if "judge" in fault.message]
+    assert [(fault.message, fault.hint) for fault in found] == [
+        (
+            "a policy for children has no `judge` without a rail that masks",
+            "a judge reads what a child said only masked: add a `pii` rail",
+        )
+    ]
+    mask = "  - {id: mask, rail: pii, why: No data., entities: [PHONE_NUMBER], recognizers: ''}\n"
+    assert load_policy(write(more=mask + JUDGE)).rails[-1].rail.asks == "guard"
 
 
 def test_every_fault_is_reported_at_once_in_the_order_of_the_file(write: Callable[..., Path]) -> None:

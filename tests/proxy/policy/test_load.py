@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -188,25 +189,33 @@ def test_a_rail_knows_its_house(write: Write, monkeypatch: pytest.MonkeyPatch, t
     assert load_folder(tmp_path, code)["tiny"].rails[-1].rail.house.code is code
 
 
+def forgetful(write: Write) -> str:
+    """The small policy, for adults and so without `stop`, which hears what the answer before had asked."""
+    text = write("audience: child", "audience: adult").read_text("utf-8")
+    return text[: text.index("  - id: stop\n")] + text[text.index("  - id: asks-private\n") :]
+
+
 def test_a_policy_has_what_its_rails_bring(write: Write, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     odd.add(monkeypatch)
-    plain = load_policy(write())
+    plain = load_policy(write(text=forgetful(write)))
     assert (plain.of_session, plain.settings, plain.notes, plain.places) == (False, frozenset(), (), {})
     (tmp_path / "flows").mkdir()
     first = odd.ENTRY.replace("id: odd", "id: first") + "    settings: [bedtime]\n"
-    policy = load_policy(write(more=first + odd.ENTRY + "    folder: flows\n    settings: [bedtime, school]\n"))
+    more = first + odd.ENTRY + "    folder: flows\n    settings: [bedtime, school]\n"
+    policy = load_policy(write(text=forgetful(write), more=more))
     assert policy.line("odd/hush", "ko") == "쉿."
     assert policy.line("sorry", "ko") == "음."
     assert policy.places == {"odd/hush": "flows/a.co:7"}
     assert policy.settings == {"bedtime", "school"}
     assert [str(note) for note in policy.notes] == ["flows/a.co:9:1: needs a model"]
-    assert [bound.of_session for bound in policy.rails] == [False] * 4 + [True] * 2
+    assert [bound.of_session for bound in policy.rails] == [False] * 3 + [True] * 2
     assert policy.of_session
 
 
 def test_a_rail_in_shadow_makes_no_memory_the_session_s_own(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     odd.add(monkeypatch)
-    assert not load_policy(write(more=odd.ENTRY + "    mode: shadow\n")).of_session
+    assert not load_policy(write(text=forgetful(write), more=odd.ENTRY + "    mode: shadow\n")).of_session
+    assert load_policy(write()).of_session
 
 
 @pytest.mark.parametrize(("word", "fine"), [("true", True), ("false", True), ("on", False), ("1", False), ("", False)])
@@ -332,3 +341,27 @@ def test_a_folder_reports_the_faults_of_all_its_policies(write: Write, tmp_path:
 def test_a_folder_without_policies(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no policy"):
         load_folder(tmp_path)
+
+
+HELP = "  - {country: GB, for: [emergency], number: 999, name: Emergency, checked: CHECKED}\n"
+
+
+@pytest.mark.parametrize(("days", "noted"), [(0, False), (180, False), (181, True), (-5, False)])
+def test_a_number_that_nobody_checked_for_long_is_noted(write: Write, days: int, noted: bool) -> None:
+    checked = datetime.now(UTC).date() - timedelta(days=days)
+    policy = load_policy(write(more="help_lines:\n" + HELP.replace("CHECKED", str(checked))))
+    words = f"the help line 999 (Emergency, GB) was last checked on {checked}"
+    assert [(note.line, note.column, note.message) for note in policy.notes] == [(76, 76, words)][:noted]
+    assert policy.numbers == ("999",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "tells"),
+    [
+        ("", "", True),
+        ("audience: child", "audience: adult\nmode: shadow", False),
+        ("say: care}", "say: care, alert: false}", False),
+    ],
+)
+def test_a_policy_knows_whether_it_tells_of_danger(write: Write, old: str, new: str, tells: bool) -> None:
+    assert load_policy(write(old, new)).tells_of_danger is tells

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic.fields import FieldInfo
 
 import rails
 from proxy.policy import docs
@@ -23,17 +24,31 @@ def test_every_option_of_every_rail_is_described() -> None:
     "row",
     [
         "| `sentences` | a whole number | `4` |",
-        "| `say` | a line under `say` | needed |",
+        "| `say_stop` | a line under `say` | needed |",
+        "| `kinds.*.say` | a line under `say` | none |",
         "| `user_says` | a list under `phrases` | none |",
         "| `quiet_for` | a length of time (`400ms`, `30s`, `15m`, `24h`, `90d`) | `30m` |",
+        "| `longest` | a length of time (`400ms`, `30s`, `15m`, `24h`, `90d`) | none |",
         "| `folder` | a folder beside the policy | needed |",
         "| `input` | a list of texts | none |",
         "| `values` | a mapping | none |",
         "| `user` | `true` or `false` | `true` |",
+        "| `learned` | `child` | none |",
+        "| `when` | `suspicion`, `sample` or `always` |",
     ],
 )
 def test_types_and_defaults_are_in_plain_words(row: str) -> None:
     assert row in docs.page()
+
+
+def test_nothing_of_python_is_shown() -> None:
+    page = docs.page()
+    assert not [sign for sign in ("typing.", "<class", "<function", " at 0x", "NoneType") if sign in page]
+
+
+def test_a_type_without_plain_words_is_refused() -> None:
+    with pytest.raises(KeyError):
+        docs._type(FieldInfo(annotation=complex))
 
 
 def test_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,13 @@ async def test_a_good_policy_passes_its_own_tests(tiny: Policy) -> None:
     ("old", "new", "line", "rail", "message"),
     [
         ('hurt myself"}', 'sing"}', 36, "crisis", "does not trip: 'I want to sing'"),
-        ("a bus stop", "a stop", 54, "stop", "does not pass: 'Let us draw a stop' (the user wants to end (stop))"),
+        (
+            "a bus stop",
+            "a stop",
+            54,
+            "stop",
+            "does not pass: 'Let us draw a stop' (the user wants to end (stop): a phrase of the list)",
+        ),
         ('becomes: "Okay."', 'becomes: "Fine."', 52, "stop", "becomes 'Okay.' instead of 'Fine.'"),
         ('becomes: "Okay, we', 'becomes: "We', 50, "stop", "becomes 'Okay, we stop. Bye!' instead of"),
         ('"One. Two."}', '"One. Two. Three. Four."}', 74, "clamp", "does not pass"),
@@ -137,3 +143,14 @@ async def test_a_line_that_a_rail_brings_may_not_trip_its_policy(
     (failure,) = (await run_tests(load_policy(write(more=odd.ENTRY + options)))).failures
     assert (failure.where, failure.rail) == ("flows/a.co:7", "asks-private")
     assert failure.message.startswith(f"trips on the house's own line `odd{':shadow' * (mode == 'shadow')}/hush.en`: ")
+
+
+async def test_a_line_is_tried_with_each_number_that_it_may_tell(write: Write) -> None:
+    """Law 9 counts for what is said, and that has the number in it."""
+    lines = "".join(
+        f"  - {{country: {country}, for: [emergency], number: {number}, name: N, checked: 2026-11-21}}\n"
+        for country, number in [("GB", "999"), ("KR", "119"), ("IT", "112"), ("US", "what's your name")]
+    )
+    more = f"country: {{en: GB, it: IT, ko: KR}}\nhelp_lines:\n{lines}"
+    (failure,) = (await run_tests(load_policy(write("tell a grown-up.", "call {help}.", more=more)))).failures
+    assert failure.message == "trips on the house's own line `say.care.en`: \"Please call what's your name.\""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.wire.usage import Tally, estimated, told_usage
+from proxy.wire.usage import Tally, estimated, summed, told_usage
 
 
 def test_no_usage_is_told_of_an_event_without():
@@ -61,3 +61,26 @@ def test_without_a_word_of_the_backend_it_is_estimated():
     for _ in range(3):
         tally.add({"choices": [{"index": 0, "delta": {"content": "a"}}]})
     assert tally.usage({"messages": [{"content": "x" * 8}]}) == {**counts(2, 3), "estimated": True}
+
+
+@pytest.mark.parametrize(
+    ("second", "total"),
+    [
+        (counts(3, 1), counts(10, 3)),
+        ({**counts(3, 1), "estimated": True}, {**counts(10, 3), "estimated": True}),
+        (
+            {**counts(3, 1), "prompt_tokens_details": {"cached_tokens": 2}, "cost": None},
+            {**counts(10, 3), "prompt_tokens_details": {"cached_tokens": 2}, "cost": None},
+        ),
+    ],
+)
+def test_two_requests_cost_what_both_cost(second, total):
+    first = counts(7, 2)
+    assert summed(first, second) == total
+    assert summed(second, first) == total
+    details = {"prompt_tokens_details": {"cached_tokens": 4, "audio": None}}
+    assert (
+        summed(details, {"prompt_tokens_details": {"cached_tokens": 3}})["prompt_tokens_details"]["cached_tokens"] == 7
+    )
+    assert summed({"estimated": True}, {"estimated": True}) == {"estimated": True}
+    assert first == counts(7, 2)
