@@ -42,6 +42,7 @@ from rails._sense import Sense, Sensed
 
 _KINDS = {"sleep": "sleep", "bye": "goodbye", "stop": "stop"}  # what the learned model calls them
 _NEAR = 5
+_CLEARLY = 0.9  # how sure it must be that somebody starts again
 _ALL = 0.6  # of a message
 _DEEP = 10  # hits looked at; one more counts wherever it stands, which bounds the work on a hostile message
 _SEAM = re.compile(r"[.,;:!?…\n。、，！？]")
@@ -123,9 +124,9 @@ class Rail:
     def _hear(self, segment: Segment) -> Verdict:
         kind, hit = self._listed(segment)
         sensed = self._sensed(segment, hit)
-        taken_back = any(hits(self._starts_again, segment)) or (
-            sensed is not None and sensed.kind == "again" and sensed.sure
-        )
+        taken_back = any(hits(self._starts_again, segment))
+        if sensed and sensed.kind == "again":
+            taken_back, sensed = taken_back or sensed.score >= _CLEARLY, None
         if taken_back:
             return Verdict(remember=self._forgotten(segment.turn), resumes=True)
         if sensed and sensed.sure:
