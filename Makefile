@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check test-nightly test-real test-compose bench-colang train lock clean
+.PHONY: run test check test-nightly test-real test-compose bench-chain bench-colang train lock clean
 
 run: .venv/run.stamp            ## serve on 127.0.0.1:8080 with the embedded store and the scripted buddy
 	@$(BIN)/kindrail serve
@@ -27,10 +27,14 @@ test-real: .venv/dev.stamp      ## a real vLLM on this machine, and real clients
 test-compose: .venv/dev.stamp   ## the compose stack on a real Docker engine (see docs/testing.md)
 	$(BIN)/python -m pytest -rs -m compose --timeout 1800
 
+bench-chain: .venv/dev.stamp    ## what the rails of a child policy cost a message
+	@$(BIN)/python -W ignore::DeprecationWarning tests/bench/chain.py
+
 bench-colang: .venv/dev.stamp   ## what Colang flows cost, beside NeMo's own path
 	@$(BIN)/python -W ignore::DeprecationWarning tests/bench/colang.py
 
 train: .venv/train.stamp        ## the learned model anew, its bars and its card: minutes on two cores
+	$(BIN)/python -m pytest tests/training
 	$(BIN)/python -m training.train
 	$(BIN)/python -m training.bars
 	$(BIN)/python -m training.score

@@ -43,7 +43,7 @@ class Hearing:
     urgent: bool  # a child may be in danger: the line goes out whatever else fails
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # told apart by identity: comparing them field by field is slow
 class Asked:
     """One rail and what came of asking it."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from proxy.turn import Hit, Phrases, Segment, Span, spans_within
+
+_NEARLY = 0.9  # of the letters of a message or sentence
+_LONG = 300  # characters
 
 
 def hits(phrases: Phrases, segment: Segment) -> Iterator[Hit]:
@@ -16,6 +19,16 @@ def hits(phrases: Phrases, segment: Segment) -> Iterator[Hit]:
         for hit in phrases.hits(text):
             if hit.start < offset < hit.end:
                 yield Hit(0, hit.end - offset, hit.words)
+
+
+def says_all(spots: Iterable[tuple[int, int]], text: str, share: float = _NEARLY) -> bool:
+    """Whether what stands from start to end, in one spot or several, is all that is said, or nearly so: then nobody
+    else need be asked. Only letters and digits count. A long text says more than a phrase.
+    """
+    if len(text) > _LONG:
+        return False
+    covered = {place for start, end in spots for place in range(start, end) if text[place].isalnum()}
+    return bool(covered) and len(covered) >= share * sum(map(str.isalnum, text))
 
 
 def found(phrases: Phrases, segment: Segment, name: str) -> tuple[Span, ...]:

@@ -7,24 +7,34 @@ example says: the nearer, the more it counts, so that a safety team mends a miss
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from proxy.turn import Fault, House, Plain, Role, Segment, Taught, Turn, plain
+from proxy.turn import Fault, House, Plain, Role, Segment, Taught, Turn, guess_language, plain
 from rails._learned.frozen import sentences
-from rails._learned.model import Array, Bar, Side, shipped
+from rails._learned.model import Array, Bar, shipped
+from rails._learned.words import Side
 from rails._own import Own
 
 _INLINE = 1000  # characters
 _WINDOW = 240  # characters of an answer that are judged together: an invitation may come in instalments
-_NEAR = 0.88  # cosine from which on an example says something
+_NEAR = 0.9  # cosine from which on an example says something
 _SAME = 0.99  # ... at which two examples mean the same
-# Danger is danger, whatever was said before; what these were taught has no context.
-OUT_OF_CONTEXT = ("crisis", "childrisk", "unsafe")
-_PLAINEST = {"en": "what shall we do now", "it": "cosa facciamo adesso", "ko": "이제 우리 뭐 할까"}
-_FEWEST = 3  # words of a context; a mere "Hello!" tells nothing
+# What the other side says on any day.
+ANY_DAY: Mapping[Side, Mapping[str, tuple[str, ...]]] = {
+    "user": {
+        "en": ("What shall we play now?", "The little bear goes to the river and looks for a fish.", "Great idea!"),
+        "it": ("A cosa giochiamo adesso?", "L'orsetto va al fiume e cerca un pesce.", "Che bella idea!"),
+        "ko": ("이제 뭐 하고 놀까?", "아기 곰이 강에 가서 물고기를 찾고 있어.", "좋은 생각이야!"),
+    },
+    "assistant": {
+        "en": ("tell me a story about a bear", "yes", "and then what happens?"),
+        "it": ("raccontami la storia di un orso", "sì", "e poi cosa succede?"),
+        "ko": ("곰 이야기 해 줘", "응", "그래서 어떻게 됐어?"),
+    },
+}
 _OF_ASSISTANT = ("risky", "asks", "persona")
 _SAYS = 12.0  # what an equal example adds to or takes from the log-odds
 
@@ -56,7 +66,7 @@ class Sense:
     def __init__(self, head: str, house: House, key: str, apart: Sequence[str] = ()) -> None:
         self._model = shipped()
         self._head, self._key = head, key
-        self._own = Own(house)
+        self._own, self._languages = Own(house), house.languages
         kinds = self._model.kinds[head]
         self._trips = [number for number, kind in enumerate(kinds) if number and kind not in apart]
         self._apart = [number for number, kind in enumerate(kinds) if kind in apart]
@@ -66,29 +76,40 @@ class Sense:
         """Reads a long text beside the loop, so that others do not wait; a short one is read when it is asked for."""
         text = self._text(segment)
         if len(text.text) > _INLINE:
-            before, side = self._before(segment), _side(segment)
-            await asyncio.to_thread(self._model.reads, text, before, side, segment.turn.memo)
+            await asyncio.to_thread(self._model.reads, text, said_before(segment), _side(segment), segment.turn.memo)
 
     def hear(self, segment: Segment, hinted: bool = False) -> Sensed | None:
         """What the segment says, judged with the other side's last turn; None: nothing.
 
         hinted: a list of the policy has a phrase in it, so that less is asked of the model.
         """
-        side = _side(segment)
-        text, before = self._text(segment), self._before(segment)
+        text = self._text(segment)
         if not text.text.strip():
             return None
-        memo = segment.turn.memo
-        told, meaning = self._model.told(self._head, text, before, side, memo)
+        told, shift, near = self._told(segment, text)
         bar = self._model.bar(self._head, segment.turn.language)
-        shift, near = self._shift(meaning, side)
-        sensed = self._sensed(told, bar, hinted, shift, near)
-        if sensed and side == "assistant" and not sensed.sure:
-            return None  # a sentence of an answer is replaced, or it is not
-        if sensed and side == "assistant" and self._own.says(segment):
+        return self._kept(segment, self._sensed(told, bar, hinted, shift, near))
+
+    def listed(self, segment: Segment, name: str) -> Sensed | None:
+        """What a phrase of the list `name` is that is all that is said: something, unless an example says that it is
+        nothing.
+        """
+        _, shift, _ = self._told(segment, self._text(segment))
+        return self._kept(segment, Sensed(name, 1.0)) if shift > -_SAYS / 2 else None
+
+    def _told(self, segment: Segment, text: Plain) -> tuple[Array, float, str]:
+        """How likely each kind is, what the nearest example changes of it, and where that stands."""
+        side = _side(segment)
+        told, meaning = self._model.told(self._head, text, said_before(segment), side, segment.turn.memo)
+        return told, *self._shift(meaning, side)
+
+    def _kept(self, segment: Segment, sensed: Sensed | None) -> Sensed | None:
+        """Of an answer nothing that is unsure (a sentence is replaced, or it is not), and no line of the house."""
+        if sensed is None or segment.role != "assistant":
+            return sensed
+        if not sensed.sure or self._own.says(segment):
             return None
-        if sensed and side == "assistant":
-            memo[self._since] = len(segment.before) + len(segment.text)
+        segment.turn.memo[self._since] = len(segment.before) + len(segment.text)
         return sensed
 
     def _sensed(self, told: Array, bar: Bar, hinted: bool, shift: float, near: str) -> Sensed | None:
@@ -106,11 +127,11 @@ class Sense:
         """A note for each two examples that mean the same and are judged differently."""
         for known, trips, places in self._taught.values():
             alike = known @ known.T if places else np.zeros((0, 0))
-            for one, other in zip(*np.nonzero(np.triu(alike >= _SAME, 1)), strict=True):
-                if trips[one] != trips[other]:
-                    file, _, line = places[other].rpartition(":")
-                    message = f"this example means the same as the one at {places[one]}, which is judged the other way"
-                    yield Fault(file, int(line), 1, message, hint="take one out, or make plain where they differ")
+            pairs = zip(*np.nonzero(np.triu(alike >= _SAME, 1)), strict=True)
+            for one, other in sorted({(places[a], places[b]) for a, b in pairs if trips[a] != trips[b]}):
+                file, _, line = other.rpartition(":")
+                message = f"this example means the same as the one at {one}, which is judged the other way"
+                yield Fault(file, int(line), 1, message, hint="take one out, or make plain where they differ")
 
     def review(self) -> str:
         """What the examples change of the judgement on the frozen sentences; empty: nothing."""
@@ -127,9 +148,7 @@ class Sense:
         """Each frozen sentence's kind, the nearest example, and whether it trips without the examples and with them."""
         side: Side = "assistant" if self._head in _OF_ASSISTANT else "user"
         for one in sentences(self._head):
-            told, meaning = self._model.told(
-                self._head, plain(one.text), self._beside(one.before, one.language), side, {}
-            )
+            told, meaning = self._model.told(self._head, plain(one.text), plain(one.before), side, {})
             shift, near = self._shift(meaning, side)
             raw, bar = float(told[self._trips].sum()), self._model.bar(self._head, one.language).alone
             yield one.kind, near, raw >= bar, _shifted(raw, shift) >= bar
@@ -137,14 +156,6 @@ class Sense:
     @property
     def _since(self) -> tuple[str, str]:
         return ("sensed", self._key)
-
-    def _before(self, segment: Segment) -> Plain:
-        before = plain("") if self._head in OUT_OF_CONTEXT else said_before(segment)
-        return before if before.text or self._head != "risky" else _nothing_special(segment.turn.language)
-
-    def _beside(self, said: str, language: str) -> Plain:
-        before = plain("") if self._head in OUT_OF_CONTEXT else _context(said)
-        return before if before.text or self._head != "risky" else _nothing_special(language)
 
     def _text(self, segment: Segment) -> Plain:
         """What is judged: a user's message, or an answer's sentence with those before it that this did not trip on."""
@@ -156,14 +167,26 @@ class Sense:
 
     def _learn(self, role: str, taught: Sequence[Taught]) -> tuple[Array, Array, list[str]]:
         """The examples of one role: what each means, whether it trips, and where it stands."""
-        mine = [one for one in taught if one.role == role]
         side: Side = "assistant" if role == "assistant" else "user"
-        means = [self._vector(plain(one.text), self._beside(one.before, one.language), side) for one in mine]
-        trips = np.array([1.0 if one.trips else -1.0 for one in mine], np.float32)
-        return (np.stack(means) if means else np.zeros((0, 1), np.float32)), trips, [one.where for one in mine]
+        mine = [(one, means) for one in taught if one.role == role for means in self._meanings(one, side)]
+        trips = np.array([1.0 if one.trips else -1.0 for one, _ in mine], np.float32)
+        known = np.stack([means for _, means in mine]) if mine else np.zeros((0, 1), np.float32)
+        return known, trips, [one.where for one, _ in mine]
 
-    def _vector(self, text: Plain, before: Plain, side: Side) -> Array:
-        return self._model.told(self._head, text, before, side, {})[1]
+    def _meanings(self, one: Taught, side: Side) -> Iterator[Array]:
+        """What an example means; without a turn before it also what it means on any day, behind one."""
+        yield self._vector(one.text, one.before, side)
+        if not one.before:
+            turns = ANY_DAY[side]
+            means = [self._vector(one.text, said, side) for said in turns.get(self._language(one), turns["en"])]
+            mean: Array = np.mean(means, 0)
+            yield mean / max(float(np.linalg.norm(mean)), 1e-6)
+
+    def _vector(self, text: str, before: str, side: Side) -> Array:
+        return self._model.told(self._head, plain(text), plain(before), side, {})[1]
+
+    def _language(self, one: Taught) -> str:
+        return one.language or guess_language(one.text, self._languages, self._languages[0])
 
     def _shift(self, meaning: Array, side: Side) -> tuple[float, str]:
         """What the nearest example adds to the log-odds, and where it stands."""
@@ -186,18 +209,8 @@ def said_before(segment: Segment) -> Plain:
     key = ("before", segment.role)
     found: Plain | None = turn.memo.get(key)
     if found is None:
-        last = _last(turn, segment.role)
-        found = turn.memo[key] = _context(last)
+        found = turn.memo[key] = plain(_last(turn, segment.role))
     return found
-
-
-def _context(said: str) -> Plain:
-    return plain(said if len(said.split()) >= _FEWEST else "")
-
-
-def _nothing_special(language: str) -> Plain:
-    """`risky` was taught answers only, each beside a child's turn: where there is none, the plainest stands for it."""
-    return plain(_PLAINEST.get(language, _PLAINEST["en"]))
 
 
 def _last(turn: Turn, role: Role) -> str:

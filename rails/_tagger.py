@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from proxy.turn import House, Segment, Span
-from rails._learned.model import Read, Side, shipped
+from rails._learned.model import Read, shipped
+from rails._learned.words import Side
 from rails._own import Own
 from rails._sense import said_before
 

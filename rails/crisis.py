@@ -8,8 +8,9 @@ when it was last heard (`at`, unix seconds), so that flows can keep the answers 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
@@ -34,7 +35,7 @@ from proxy.turn import (
     Turn,
     Verdict,
 )
-from rails._heard import hits
+from rails._heard import hits, says_all
 from rails._sense import Sense
 
 # The most severe first: where a message tells of several, the first is answered.
@@ -43,6 +44,7 @@ _KINDS: tuple[Kind, ...] = get_args(Kind)
 # Words of these lists are never taken back by the learned model; "ambulance" and "smoke" stand in many a game.
 _CERTAIN = ("selfharm", "abuse", "grooming", "fear")
 _NEVER_PARENTS = ("abuse", "fear")  # who is hurt or afraid at home may be so because of them
+_DEEP = 10  # hits of a list that are looked at
 _HELP = "{help}"
 _OR = {"en": " or ", "it": " o ", "ko": " 또는 "}
 
@@ -125,16 +127,20 @@ class Rail:
 
     async def check(self, segment: Segment) -> Verdict:
         """END with the line of the most severe kind that a list or the learned model hears; a note for doubt."""
-        hit = next(((kind, hit) for kind, phrases in self._lists for hit in hits(phrases, segment)), None)
+        found = [(kind, hit) for kind, phrases in self._lists for hit in islice(hits(phrases, segment), _DEEP)]
+        hit = found[0] if found else None
         if self._sense is None or segment.role != "user":
             # what a tool brings is mostly no child's sentence: there the lists decide alone
             return self._listed(hit, segment.turn) if hit else Verdict()
-        if hit and hit[0] in _CERTAIN:
-            return self._listed(hit, segment.turn)
+        plain = self._plainest(found, segment)
+        if plain and plain == hit and plain[0] != "doubt":
+            return self._listed(plain, segment.turn)
         await self._sense.ready(segment)
         sensed = self._sense.hear(segment, hinted=hit is not None)
-        if sensed is None:  # where another list has a hit, the model must be all but certain that it is nothing
-            return Verdict()
+        if plain and (sensed is None or (plain[0] != "doubt" and not sensed.sure)):
+            return self._listed(plain, segment.turn)
+        if sensed is None:  # with a hit, the model is all but certain that it is nothing
+            return self._careful(hit, segment)
         if hit and hit[0] != "doubt" and sensed.sure:
             return self._listed(hit, segment.turn)
         # what may be danger, and may be none, is met as a doubt: with a gentle note, and no alert
@@ -144,6 +150,21 @@ class Rail:
         if kind is None:
             return Verdict()
         return self._answered(kind, segment.turn, (), f"{kind}: {sensed.because}; somebody may be in danger")
+
+    def _plainest(self, found: Sequence[tuple[Kind, Hit]], segment: Segment) -> tuple[Kind, Hit] | None:
+        """The first hit that the model may not take back: of a certain list, or the phrase that is all that is said.
+
+        A single word ("ambulance!") may be the answer to a riddle.
+        """
+        certain = next((one for one in found if one[0] in _CERTAIN), None)
+        spots = [(hit.start, hit.end) for _, hit in found if len(hit.words.split()) > 1]
+        return found[0] if says_all(spots, segment.text) else certain
+
+    def _careful(self, hit: tuple[Kind, Hit] | None, segment: Segment) -> Verdict:
+        """A single word of a list, and nothing else said, is met as a doubt."""
+        if hit is None or "doubt" not in self._kinds or not says_all([(hit[1].start, hit[1].end)], segment.text):
+            return Verdict()
+        return self._answered("doubt", segment.turn, (), f"{hit[0]}: a phrase of the list is all that is said")
 
     def _listed(self, hit: tuple[Kind, Hit], turn: Turn) -> Verdict:
         kind, where = hit

@@ -3,9 +3,10 @@
 Answers the model card's "may ask for personal information in some cases" and "may mishandle unsafe play requests such
 as real fire or risky movement". Most of what a child or a small model means is said in words that no list has, and the
 learned model was taught those (`training/README.md`). Words of a list stand in many a harmless sentence, too: a hit
-lowers the bar for the model, and decides alone only where no model is asked. A sentence of the answer is judged
-with the user's last turn and with what the answer has said before, so that an agreement ("Can I light it?" - "Yes, go
-on!") and an invitation in instalments count. What the policy's own tests say of a sentence counts more than either.
+that is all, or nearly all, that is said decides; one in a longer sentence lowers the bar for the model, and decides
+where no model is asked. A sentence of the answer is judged with the user's last turn and with what the answer has said
+before, so that an agreement ("Can I light it?" - "Yes, go on!") and an invitation in instalments count. What the
+policy's own tests say of a sentence counts more than either.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from proxy.turn import Act, Hold, House, ListName, Options, Role, SayKey, Segment, Span, SteerKey, Verdict
-from rails._heard import found
+from rails._heard import found, says_all
 from rails._sense import Sense, Sensed
 
 Head = Literal["childrisk", "unsafe", "risky", "asks", "persona"]
@@ -82,9 +83,11 @@ class Rail:
             await sense.ready(segment)
         name = self._lists[segment.role]
         listed = found(self._phrases[name], segment, name) if name else ()
+        why = f"{name}: matched a phrase of the list"
         if sense is None:
             sensed = Sensed(name, 1.0) if listed else None
-            why = f"{name}: matched a phrase of the list"
+        elif listed and says_all([(listed[0].start, listed[0].end)], segment.text):
+            sensed = sense.listed(segment, name)
         else:
             sensed = sense.hear(segment, hinted=bool(listed))
             why = f"{name}: a phrase of the list, and " if listed else ""

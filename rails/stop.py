@@ -6,9 +6,10 @@ while: whatever is said then gets a short answer without a question, until the u
 passed since they were last heard.
 
 Who wants to stop rarely says so in the words of a list, and not every message that mentions sleep is about stopping.
-The learned model judges what is meant; a phrase of a list is a hint to it. A phrase deep inside a long clause ("tell
-me a story where the owl says good night to all the stars in the sky") is told, not meant, and is no hint: it counts
-within `_NEAR` words of the beginning or end of its clause, so in a clause of ten words always.
+Phrases of the lists that are all, or nearly all, of a message decide; for the rest the learned model judges what is
+meant, and a phrase is a hint to it. A phrase deep inside a long clause ("tell me a story where the owl says good night
+to all the stars in the sky") is told, not meant, and is no hint: it counts within `_NEAR` words of the beginning or end
+of its clause, so in a clause of ten words always.
 """
 
 from __future__ import annotations
@@ -37,14 +38,14 @@ from proxy.turn import (
     Verdict,
     is_question,
 )
-from rails._heard import hits
+from rails._heard import hits, says_all
 from rails._sense import Sense, Sensed
 
 _KINDS = {"sleep": "sleep", "bye": "goodbye", "stop": "stop"}  # what the learned model calls them
 _NEAR = 5
 _CLEARLY = 0.9  # how sure it must be that somebody starts again
-_ALL = 0.6  # of a message
-_DEEP = 10  # hits looked at; one more counts wherever it stands, which bounds the work on a hostile message
+_MOSTLY = 0.6  # of the letters of a message: who says "stop" with a few more words says it, too
+_DEEP = 10  # hits of a list looked at; one more counts wherever it stands, which bounds the work on a hostile message
 _SEAM = re.compile(r"[.,;:!?…\n。、，！？]")
 _REACH = 300  # characters around a hit in which its clause is counted
 _WORD = re.compile(r"\w")
@@ -139,9 +140,14 @@ class Rail:
         return Verdict(steer=(self._options.steer,), why=why, remember={"since": segment.turn.now})
 
     def _sensed(self, segment: Segment, hit: Hit | None) -> Sensed | None:
-        if self._sense is None or (hit and _is_all(hit, segment.text)):
+        if self._sense is None or (hit and self._only_listed(segment)):
             return Sensed("", 1.0) if hit else None
         return self._sense.hear(segment, hinted=hit is not None)
+
+    def _only_listed(self, segment: Segment) -> bool:
+        """Whether the message is words of the lists, and little else ("enough now, bye")."""
+        found = (hit for _, phrases in self._lists for hit in islice(hits(phrases, segment), _DEEP))
+        return says_all(((hit.start, hit.end) for hit in found), segment.text, _MOSTLY)
 
     def _listed(self, segment: Segment) -> tuple[str, Hit | None]:
         for kind, phrases in self._lists:
@@ -189,11 +195,6 @@ def _meant(phrases: Phrases, segment: Segment) -> Hit | None:
         if _near_edge(segment.text, hit):
             return hit
     return next(found, None)
-
-
-def _is_all(hit: Hit, text: str) -> bool:
-    """Whether the message says little else: then the list is certain."""
-    return hit.end - hit.start >= _ALL * len(text.strip())
 
 
 def _near_edge(text: str, hit: Hit) -> bool:

@@ -15,15 +15,15 @@ import orjson
 
 from proxy.turn import plain
 from rails._learned.model import Model
-from rails._sense import OUT_OF_CONTEXT
+from rails._sense import ANY_DAY
 from training.data import APART, HERE, KINDS, LANGUAGES, OF_USER, PRIVATE, WEIGHTS, Line, lines, sentences
 
 # Shares of hard negatives that may trip, of messages of plain talk, and of those with what is said at once (a line of
 # the house, an alert). What is below that bar and above the others is only a note to the model.
 WANTED: Mapping[str, tuple[float, float, float]] = {
-    "stop": (0.03, 0.008, 0.004), "crisis": (0.04, 0.015, 0.002), "childrisk": (0.04, 0.01, 0.005),
+    "stop": (0.03, 0.008, 0.003), "crisis": (0.04, 0.015, 0.002), "childrisk": (0.04, 0.01, 0.005),
     "unsafe": (0.04, 0.01, 0.003), "risky": (0.04, 0.011, 0.011), "asks": (0.03, 0.009, 0.009),
-    "persona": (0.02, 0.003, 0.003), "private": (0.03, 0.006, 0.006), "private of answers": (0.03, 0.003, 0.003),
+    "persona": (0.03, 0.003, 0.003), "private": (0.03, 0.006, 0.006), "private of answers": (0.03, 0.003, 0.003),
 }  # fmt: skip
 _UNTRIED = 0.7  # where nobody has written sentences to set it by
 _HINTED = {
@@ -50,8 +50,7 @@ def main() -> None:
 def score(model: Model, head: str, line: Line) -> float:
     """How sure the networks are that it trips."""
     side = "user" if head in OF_USER else "assistant"
-    before = "" if head in OUT_OF_CONTEXT else line.before
-    told, _ = model.told(head, plain(line.text), plain(before), side, {})
+    told, _ = model.told(head, plain(line.text), plain(line.before), side, {})
     return float(
         sum(told[number] for number, kind in enumerate(KINDS[head]) if number and kind not in APART.get(head, ()))
     )
@@ -77,13 +76,20 @@ def _bars(model: Model, head: str, language: str, known: Sequence[Line]) -> dict
 
 
 def highest(model: Model, head: str, line: Line) -> float:
-    """The score of a message; of an answer, of what has been said by the end of any of its sentences."""
+    """The score of a message, alone or behind a turn; of an answer, of what was said by the end of any sentence."""
     if line.task in OF_USER:
         heard = [line]
     else:
         said = sentences(line.text)
         heard = [replace(line, text="".join(said[: number + 1])) for number in range(len(said))]
+    heard += [behind(one) for one in heard if not one.before]
     return max(surest(model, one) if head.startswith("private") else score(model, head, one) for one in heard)
+
+
+def behind(line: Line) -> Line:
+    """The line behind a turn of any day: most were written alone, and few are said so."""
+    side = "user" if line.task in OF_USER else "assistant"
+    return replace(line, before=ANY_DAY[side][line.language][1])
 
 
 def _at(scores: Sequence[float], share: float) -> float:

@@ -39,13 +39,16 @@ NONE_OF: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "answered": (("risky", "asks", "persona"), ()),
     "stop": (("crisis", "childrisk", "unsafe"), ("crisis", "childrisk", "unsafe")),
     "crisis": (("stop", "unsafe"), ("stop",)),
-    "childrisk": (("stop", "crisis", "unsafe"), ("stop",)),
+    "childrisk": (("stop", "crisis", "unsafe"), ("stop", "crisis")),  # asked or announced: no emergency yet
     "unsafe": (("stop", "crisis", "childrisk"), ("stop",)),
     "pii": (("stop", "crisis", "childrisk", "unsafe"), ("stop", "crisis", "childrisk", "unsafe")),
     "risky": (("persona",), ("asks", "persona")),
     "asks": (("risky", "persona"), ("risky",)),
     "persona": (("risky",), ()),
 }
+_ALONE = 8  # words of an answer that can be judged without what it answers
+_FEW = 5  # words
+_WORD = re.compile(r"\w+")
 _ALIKE = 40  # batches whose sentences are sorted by length together
 _SENTENCE = re.compile(r".+?(?:[.!?…]+[\s\"'”’»)]*|$)", re.DOTALL)
 _MARK = re.compile(r"\[([A-Z]+):([^\]]*)\]")
@@ -80,14 +83,29 @@ def lines(folder: Path) -> list[Line]:
 
 
 def to_learn(known: Sequence[Line], never: Sequence[Line]) -> list[Line]:
-    """What is trained on: nothing twice, nothing of the authors `v...`, and nothing that a sentence of `never` says."""
-    held = {_letters(line.text) for line in [*never, *(one for one in known if one.author.startswith("v"))]}
+    """What is trained on: nothing twice, nothing of the authors `v...`, and nothing that a sentence of theirs or of
+    `never` says in the same words, or in the same but one.
+    """
+    held = [line.text for line in [*never, *(one for one in known if one.author.startswith("v"))]]
+    taken = {key for text in held for key in (_letters(text), *_but_one(text))}
     once = {(line.task, line.kind, _letters(line.text), line.before): line for line in known}
-    return [line for line in once.values() if not line.author.startswith("v") and _letters(line.text) not in held]
+    return [
+        line
+        for line in once.values()
+        if not line.author.startswith("v") and taken.isdisjoint((_letters(line.text), *_but_one(line.text)))
+    ]
 
 
 def _letters(text: str) -> str:
     return "".join(filter(str.isalnum, text.lower()))
+
+
+def _but_one(text: str) -> Iterator[frozenset[str]]:
+    """Its words, and all of them but one, each in turn; nothing for a short sentence, which many may say."""
+    words = frozenset(_WORD.findall(text.lower()))
+    if len(words) >= _FEW:
+        yield words
+        yield from (words - {word} for word in words)
 
 
 def _talk(file: Path) -> Iterator[Line]:
@@ -165,6 +183,8 @@ class Variety:
         """What the other side had said: that something plain was said before tells nothing of what is said now."""
         if line.task in PLAIN and line.before:
             return line.before if self._dice.random() < 0.6 else ""
+        if line.task == "risky" and len(line.text.split()) >= _ALONE and self._dice.random() < 0.25:
+            return ""
         other = self._said.get(("answered" if line.task in OF_USER else "said", line.language))
         if line.before or not other or self._dice.random() < 0.4:
             return line.before

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from proxy.policy.load import load_policy
 from proxy.turn import plain
 from rails._learned.model import Model
-from training.bars import score, trips
+from training.bars import behind, score, trips
 from training.calm import table
-from training.data import APART, FROZEN, HERE, KINDS, LANGUAGES, PRIVATE, WEIGHTS, Line, lines
+from training.data import APART, FROZEN, HERE, KINDS, LANGUAGES, PRIVATE, WEIGHTS, Line, lines, to_learn
 
 _CARD = HERE.parent / "docs" / "learned.md"
 _TEXT = HERE / "card.md"  # what stands around the figures
@@ -23,8 +23,9 @@ def main() -> None:
     model, frozen = Model(WEIGHTS), lines(FROZEN)
     known = lines(HERE / "data")
     parts = {
-        "trained": _trained(known),
+        "trained": _trained(to_learn(known, frozen)),
         "scores": _scores(model, frozen),
+        "behind": _behind(model, frozen),
         "kinds": _by_kind(model, frozen),
         "private": _private(model, frozen),
         "ordinary": _ordinary(model, frozen),
@@ -41,7 +42,7 @@ def _trained(known: Sequence[Line]) -> Iterator[str]:
     yield "| task | en | it | ko | hands |"
     yield "|---|---|---|---|---|"
     for task in (*KINDS, "pii"):
-        mine = [line for line in known if line.task == task and not line.author.startswith("v")]
+        mine = [line for line in known if line.task == task]
         counts = [str(sum(line.language == language for line in mine)) for language in LANGUAGES]
         yield f"| {task} | {' | '.join(counts)} | {len({line.author for line in mine})} |"
 
@@ -58,6 +59,20 @@ def _scores(model: Model, frozen: Sequence[Line]) -> Iterator[str]:
             shares = [f"{_share(of, by):.2f}" for of in (there, none) for by in (sure, noted)]
             asked = "{:.2f} at {:.2f}".format(*_ASKED[head]) if head in _ASKED else ""
             yield f"| {head} | {language} | {' | '.join(shares)} | {asked} |"
+
+
+def _behind(model: Model, frozen: Sequence[Line]) -> Iterator[str]:
+    yield "| question | acts, alone | acts, behind a turn | false, alone | false, behind a turn |"
+    yield "|---|---|---|---|---|"
+    for head in KINDS:
+        mine = [line for line in frozen if line.task == head and not line.before]
+        there, none = [line for line in mine if trips(head, line)], [line for line in mine if line.kind == 0]
+        ways = [{line.place: _tripped(model, head, way(line)) for line in mine} for way in (_alone, behind)]
+        yield f"| {head} | {' | '.join(f'{_share(of, by):.2f}' for of in (there, none) for by in ways)} |"
+
+
+def _alone(line: Line) -> Line:
+    return line
 
 
 def _by_kind(model: Model, frozen: Sequence[Line]) -> Iterator[str]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
@@ -19,8 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rails._learned.words import Side
 from training.data import FROZEN, HERE, KINDS, NONE_OF, OF_USER, PLAIN, WEIGHTS, Line, Variety, batches, lines, to_learn
-from training.net import Net, Words, pieces_of, save
+from training.net import Net, Words, earlier_of, pieces_of, save
 
 _BATCH = 128
 _FAST, _SLOW = 8e-3, 2e-3  # learning rates: of the pieces, and of all else
@@ -28,8 +30,9 @@ _DECAY = 0.02
 _WARM = 100  # batches
 _ASIDE = 0.4  # weight of what a sentence of one task says about another's question
 _SMOOTH = 0.03
+_USUAL = 1000
 
-_pieces = lru_cache(maxsize=300_000)(pieces_of)
+_pieces, _earlier = lru_cache(maxsize=300_000)(pieces_of), lru_cache(maxsize=100_000)(earlier_of)
 
 
 def main() -> None:
@@ -43,7 +46,16 @@ def main() -> None:
     print(f"{len(known)} sentences", flush=True)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:  # a core for each network
         learning = [pool.submit(taught, known, seed, chosen.epochs) for seed in range(1, chosen.networks + 1)]
-        save([one.result() for one in learning], chosen.into)
+        save([one.result() for one in learning], chosen.into, _usual(known))
+
+
+def _usual(known: Sequence[Line]) -> Mapping[Side, list[tuple[str, str]]]:
+    """Some of what each side says."""
+    mixed = random.Random(1).sample(known, len(known))
+    by_side: dict[Side, list[Line]] = {"user": [], "assistant": []}
+    for line in mixed:
+        by_side["user" if line.task in OF_USER else "assistant"].append(line)
+    return {side: [(line.text, line.before) for line in mine[:_USUAL]] for side, mine in by_side.items()}
 
 
 def taught(known: Sequence[Line], seed: int, epochs: int) -> Net:
@@ -82,8 +94,8 @@ def taught(known: Sequence[Line], seed: int, epochs: int) -> Net:
 def _loss(net: Net, heard: Sequence[Line]) -> Tensor:
     read = [_pieces(line.text) for line in heard]
     texts: list[Words] = [one[1] for one in read]
-    before = [_pieces(line.before)[1] for line in heard]
-    sides = torch.tensor([1 if line.task in OF_USER else 2 for line in heard])
+    before = [_earlier(line.before) for line in heard]
+    sides: list[Side] = ["user" if line.task in OF_USER else "assistant" for line in heard]
     told, tags = net(texts, before, sides)
     loss = torch.zeros(())
     for head in KINDS:
@@ -96,7 +108,7 @@ def _loss(net: Net, heard: Sequence[Line]) -> Tensor:
     wanted = torch.full(tags.shape[:2], -100)
     for row, (line, (spans, _)) in enumerate(zip(heard, read, strict=True)):
         if line.marks is not None:
-            for column, (start, end, _) in enumerate(spans):
+            for column, (start, end, _) in enumerate(spans, len(before[row])):
                 marked = (kind for left, right, kind in line.marks if start < right and end > left)
                 wanted[row, column] = next(marked, 0)
     if (wanted >= 0).any():

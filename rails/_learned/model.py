@@ -11,7 +11,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -19,15 +19,12 @@ import orjson
 from numpy.typing import NDArray
 
 from proxy.turn import Plain
-from rails._learned.words import LONGEST, Word, pieces, words
+from rails._learned.words import LONGEST, Side, Word, earlier, pieces, standing, words
 
 Array = NDArray[np.float32]
-Side = Literal["user", "assistant"]
 Memo = MutableMapping[object, Any]
 
 _FOLDER = Path(__file__).parent / "weights"
-_SIDES: Mapping[Side, NDArray[np.int64]] = {"user": np.array([1]), "assistant": np.array([2])}
-_OTHER: Mapping[Side, Side] = {"user": "assistant", "assistant": "user"}
 _CACHED = 20_000  # words
 _AT_ONCE = 40  # words; a longer text is read piece by piece, so that one sentence is not lost in it
 _STEP = 30
@@ -47,9 +44,8 @@ class Read:
     """A piece of a text as the networks read it."""
 
     words: list[Word]
-    leans: Array  # towards each kind of each head, as logarithms, head after head
+    kinds: Array  # how likely each kind of each head is, head after head
     tags: Array  # for each word, how likely it is nothing private, a name, an address, ...
-    pooled: Array  # what is handed on, where it is the context of another
     meaning: Array  # of length 1; near that of another text which means the same and says it alike
 
 
@@ -73,8 +69,7 @@ class Model:
         }
         self._tables = [_table(file) for file in sorted(folder.glob("pieces-*.npz"))]
         self._session = _session(folder / "network.onnx")
-        self._nothing = np.zeros(self._session.get_inputs()[2].shape, np.float32)
-        self._no_meaning = np.zeros(self._session.get_outputs()[3].shape[0] + self._nothing.size, np.float32)
+        self._silence = self._silent()
         self._word = lru_cache(maxsize=_CACHED)(self._vector)
 
     def bar(self, head: str, language: str) -> Bar:
@@ -88,63 +83,37 @@ class Model:
         memo: where what was read is kept for others who ask.
         """
         where = self._heads[head]
-        reads = self.reads(text, before, side, memo)
-        shares = [_shares(read.leans[where]) for read in reads]
-        likeliest = min(range(len(reads)), key=lambda number: float(shares[number][0]))
-        return shares[likeliest], reads[likeliest].meaning
+        likeliest = min(self.reads(text, before, side, memo), key=lambda read: float(read.kinds[where.start]))
+        return likeliest.kinds[where], likeliest.meaning
 
     def reads(self, text: Plain, before: Plain, side: Side, memo: Memo) -> list[Read]:
         """The text, piece by piece, each in the light of what the other side had said before."""
         key = ("read", side, text.text, before.text)
         found: list[Read] | None = memo.get(key)
         if found is None:
-            context = self._context(before, _OTHER[side], memo) if before.text else self._nothing
-            found = memo[key] = [self._read(piece, context, side) for piece in _pieces(words(text))]
+            said = earlier(before)
+            found = memo[key] = [self._read(said, piece, side) for piece in _pieces(words(text))]
         return found
 
-    def _context(self, text: Plain, side: Side, memo: Memo) -> Array:
-        key = ("context", side, text.text)
-        found: Array | None = memo.get(key)
-        if found is None:
-            found = memo[key] = self._read(words(text)[-LONGEST:], self._nothing, side).pooled
-        return found
-
-    def _read(self, heard: list[Word], context: Array, side: Side) -> Read:
+    def _read(self, said: list[Word], heard: list[Word], side: Side) -> Read:
         if not heard:
-            return Read(
-                [],
-                self._silence(),
-                np.zeros((0, len(self.private)), np.float32),
-                self._nothing,
-                self._no_meaning,
-            )
-        x = np.stack([self._word(word.key) for word in heard], 1)
-        given = {"words": x, "side": _SIDES[side], "before": context}
-        leans, tags, pooled, meaning = self._session.run(None, given)
-        alike = np.concatenate([_unit(meaning), _unit(pooled.ravel())]) * np.float32(0.5**0.5)
-        return Read(heard, leans, tags, pooled, alike)
+            return self._silence
+        x = np.stack([self._word(word.key) for word in (*said, *heard)], 1)
+        who, where = standing(len(said), len(heard), side)
+        own = np.arange(len(said), len(who))
+        kinds, tags, meaning = self._session.run(None, {"words": x, "who": who, "where": where, "own": own})
+        return Read(heard, kinds, tags, meaning)
 
-    def _silence(self) -> Array:
-        leans = np.zeros(sum(len(kinds) for kinds in self.kinds.values()), np.float32)
-        leans[[where.start for where in self._heads.values()]] = 20
-        return leans
+    def _silent(self) -> Read:
+        kinds = np.zeros(sum(map(len, self.kinds.values())), np.float32)
+        kinds[[where.start for where in self._heads.values()]] = 1
+        no_meaning = np.zeros(self._session.get_outputs()[2].shape, np.float32)
+        return Read([], kinds, np.zeros((0, len(self.private)), np.float32), no_meaning)
 
     def _vector(self, key: str) -> Array:
         """The word for each network: the mean of its pieces'."""
         numbers = pieces(key)
         return np.stack([(rows[numbers] * scale[numbers, None]).mean(0) for rows, scale in self._tables])
-
-
-def _shares(leans: Array) -> Array:
-    shares: Array = np.exp(leans - leans.max())
-    shares /= shares.sum()
-    return shares
-
-
-def _unit(vector: Array) -> Array:
-    """In its direction, of length 1."""
-    unit: Array = vector / max(float(np.linalg.norm(vector)), 1e-6)
-    return unit
 
 
 def _table(file: Path) -> tuple[NDArray[np.int8], Array]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -21,6 +21,8 @@ from proxy.turn import Plain
 
 BUCKETS = 1 << 16
 LONGEST = 60  # words that are read at once
+EARLIER = 12  # words of what was said before them; more cost time, and tell no more
+Side = Literal["user", "assistant"]
 _TOKEN = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+|[?!.…,;:\"]")
 _HANGUL = re.compile(r"[\uac00-\ud7a3]")
 _BEGINS = re.compile(r"[.!?…:\"]\s*$")  # what stands in front of a capital that says nothing
@@ -49,6 +51,21 @@ def _key(text: Plain, start: int, end: int) -> str:
         return key
     begins = start == 0 or _BEGINS.search(text.text, max(0, start - 3), start)
     return key if begins else key + _CAPITAL
+
+
+def earlier(text: Plain) -> list[Word]:
+    """The last words of what the other side had said: all of it that is read."""
+    return words(text)[-EARLIER:]
+
+
+def standing(before: int, own: int, side: Side) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Who says each word, and where it stands: of `before` words of the other side, and of the `own` behind them.
+
+    The other side's are counted from their end.
+    """
+    speaker = int(side == "assistant")
+    who = np.repeat(np.array([3 - speaker, speaker]), [before, own])
+    return who, np.concatenate([LONGEST + np.arange(before)[::-1], np.arange(own)])
 
 
 @lru_cache(maxsize=20_000)

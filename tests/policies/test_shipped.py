@@ -9,7 +9,7 @@ from proxy.policy.load import load_folder
 from proxy.policy.model import Policy
 from proxy.policy.trial import Talk, run_tests
 from proxy.text import is_question
-from proxy.turn import Heard
+from proxy.turn import Act, Heard, Role, Segment, Turn
 
 POLICIES = Path(__file__).parents[2] / "policies"
 LANGUAGES = ("en", "it", "ko")
@@ -48,6 +48,32 @@ def test_the_childrens_rails_stand_in_order_and_are_enforced(shipped: dict[str, 
     assert kids.audience == "child"
     assert [bound.id for bound in kids.rails] == KIDS_RAILS
     assert {bound.mode for bound in kids.rails} == {"enforce"}
+
+
+LISTS = [
+    *(("crisis", "user", f"crisis_{kind}") for kind in ("emergency", "selfharm", "abuse", "grooming", "fear", "bullying")),
+    *(("stop", "user", name) for name in ("stop", "sleep", "goodbye")),
+    ("asks-private", "assistant", "asks_private"),
+    *(("risky-play", role, "risky_play") for role in ("user", "assistant")),
+    *(("unsafe-topic", role, "unsafe_topic") for role in ("user", "assistant")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rail", "role", "name"), LISTS)
+async def test_each_phrase_of_a_list_trips_where_it_is_all_that_is_said(
+    shipped: dict[str, Policy], rail: str, role: Role, name: str
+) -> None:
+    """Whatever the learned model makes of it: what a safety team has listed is heard."""
+    (bound,) = (bound for bound in shipped["kids-buddy"].rails if bound.id == rail)
+    listed = yaml.safe_load((POLICIES / "kids-buddy.yaml").read_text("utf-8"))["phrases"][name]
+    passed = []
+    for language in LANGUAGES:
+        for phrase in listed[language]:
+            said = " ".join(str(phrase).replace("...", " ").split())
+            turn = Turn("t", language, user=said if role == "user" else "", now=1e9)
+            verdict = await bound.rail.check(Segment(role, said, turn))
+            passed += [] if verdict.act is not Act.PASS or verdict.steer else [said]
+    assert passed == []
 
 
 def test_no_line_for_children_asks(shipped: dict[str, Policy]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.settings import read
-from proxy.turn import Act, Alert, HelpLine, PolicyError, Segment, Span, Turn
+from proxy.turn import Act, Alert, HelpLine, Phrases, PolicyError, Segment, Span, Turn
 from rails import crisis
 from rails.crisis import Rail, RailOptions
 
@@ -124,9 +124,14 @@ async def test_cases(rail, judge, text, kind):
         ("daddy hits me", "", "abuse"),  # words that the model never takes back
         ("I want to hurt myself", "", "selfharm"),
         ("ho paura di papà", "", "fear"),
-        ("mummy won't wake up", "", None),  # stands in many a game: there the model may know better
-        ("they call me names", "", None),
-        ("nobody likes me", "", None),
+        ("won't wake up!!! 😭😭😭", "", "emergency"),
+        ("won't wake up won't wake up", "", "emergency"),
+        ("won't wake up and daddy hits me", "", "abuse"),  # a word of a certain list, behind one that is not
+        ("call me names", "", "bullying"),
+        # words that stand in many a game: in a longer message the model may know better
+        ("and then the little bear says that mummy won't wake up", "", None),
+        ("the pirates in the story call me names because of my hat", "", None),
+        ("the last biscuit in the tin says that nobody likes me", "", None),
         ("a man online wants pictures", "grooming", "grooming"),
         ("nobody likes me", "selfharm", "selfharm"),
         ("they call me names", "doubt", "bullying"),
@@ -147,6 +152,19 @@ async def test_what_may_be_danger_is_met_as_a_doubt(build, judge, kind):
     assert (verdict.steer, verdict.flags) == (("check_in",), {"review"})
 
 
+async def test_a_single_word_may_answer_a_riddle_and_is_met_as_a_doubt(build, judge):
+    lists = {**LISTS, "danger": {"en": ["ambulance"]}}
+    rail = build(Ear(""), phrases={name: Phrases(words) for name, words in lists.items()})
+    verdict = await judge(rail, "Ambulance!", role="user")
+    assert (verdict.act, verdict.steer, verdict.alert) == (Act.PASS, ("check_in",), None)
+    assert (await judge(rail, "the ambulance of the teddies is red", role="user")).steer == ()
+
+
+async def test_a_doubt_of_the_list_is_one_where_the_model_hears_nothing_graver(build, judge):
+    verdict = await judge(build(Ear("")), "nobody likes me", role="user")
+    assert (verdict.act, verdict.steer, verdict.alert) == (Act.PASS, ("check_in",), None)
+
+
 async def test_what_may_be_danger_is_nothing_to_a_policy_without_doubt(build, judge):
     rail = build(Ear("selfharm", sure=False), kinds={kind: one for kind, one in KINDS.items() if kind != "doubt"})
     verdict = await judge(rail, "my tummy feels strange", role="user")
@@ -164,7 +182,8 @@ async def test_in_what_a_tool_brings_the_lists_decide_alone(build, judge):
 async def test_the_model_is_told_whether_a_list_has_a_hint(build, judge):
     ear = Ear()
     rail = build(ear)
-    for text in ("mummy won't wake up", "the bear is big", "daddy hits me"):
+    long = "and then the little bear says that mummy won't wake up"
+    for text in (long, "the bear is big", "daddy hits me", "won't wake up"):
         await judge(rail, text, role="user")
     assert ear.hinted == [True, False]  # and not asked where the list is certain
 

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from proxy.turn import Act, Span
+from rails._sense import Sense
 from rails.stop import Rail, RailOptions
 
 LISTS = {
@@ -195,3 +196,20 @@ async def test_a_hostile_message_costs_little(rail, judge, part):
 )
 async def test_a_phrase_in_instalments(rail, judge, before, text, says):
     assert (await judge(rail, text, role="user", before=before)).say == says
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("stop", []),
+        ("Stop, good night!", []),  # nothing but words of the lists
+        ("I saw the wolf stop near the red house", [True]),
+        ("the bear is big", [False]),
+    ],
+)
+async def test_words_of_the_lists_alone_need_no_model(house, judge, monkeypatch, text, asked):
+    hinted = []
+    monkeypatch.setattr(Sense, "hear", lambda *_, **given: hinted.append(given["hinted"]))
+    verdict = await judge(Rail("stop", RailOptions(**OPTIONS, learned="child"), house(**LISTS)), text, role="user")
+    assert hinted == asked
+    assert (verdict.act is Act.END) is (not asked)

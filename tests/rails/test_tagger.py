@@ -30,7 +30,7 @@ class Tags:
         tags = np.zeros((len(heard), len(KINDS)), np.float32)
         tags[:, self._kind] = [self._sure.get(word.key.rstrip("^"), 0) for word in heard]
         tags[:, 0] = 1 - tags.sum(1)
-        return [Read(heard, none, tags, none, none)]
+        return [Read(heard, none, tags, none)]
 
 
 @pytest.fixture

@@ -152,11 +152,6 @@ def test_examples_that_mean_the_same_and_are_judged_differently_are_told_at_the_
 def test_what_the_other_side_had_said_is_judged_with_it(build):
     sense, model = build(0.9, 0.1, 0.0, 0.0)
     asked = (Heard("user", "hi"), Heard("assistant", "Shall we go now?"))
-    sense.hear(said("yes", history=asked))  # danger is danger, whatever was said before
-    assert model.asked == [("yes", "", "user")]
-    model.asked.clear()
-    sense._head = "stop"
-    model.kinds["stop"] = model.kinds["crisis"]
     sense.hear(said("yes", history=asked))
     sense.hear(said("yes", history=asked[:1]))
     sense.hear(said("Yes!", "assistant", user="can i go"))

@@ -29,6 +29,14 @@ def test_what_is_learned():
     assert [one.text for one in to_learn(known, [line("Go on.")])] == ["stop it"]
 
 
+def test_nearly_the_same_sentence_is_not_learned_either():
+    known = [line("the cow's on the train track"), line("mum has a cow and a track suit"), line("stop that train")]
+    assert [one.text for one in to_learn(known, [line("The cow is on the train track.")])] == [
+        "mum has a cow and a track suit",
+        "stop that train",
+    ]
+
+
 def test_marks():
     text, marks = unmarked("i am [NAME:Tom Rossi] from [ADDRESS:Rome]!", "x:1")
     assert text == "i am Tom Rossi from Rome!"
