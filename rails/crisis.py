@@ -36,11 +36,12 @@ from proxy.turn import (
     Verdict,
 )
 from rails._heard import hits, says_all
-from rails._sense import Sense
+from rails._sense import Sense, Sensed
 
 # The most severe first: where a message tells of several, the first is answered.
 Kind = Literal["emergency", "selfharm", "abuse", "grooming", "fear", "bullying", "doubt"]
 _KINDS: tuple[Kind, ...] = get_args(Kind)
+_Found = tuple[Kind, Hit]  # which list, and where
 # Words of these lists are never taken back by the learned model; "ambulance" and "smoke" stand in many a game.
 _CERTAIN = ("selfharm", "abuse", "grooming", "fear")
 _NEVER_PARENTS = ("abuse", "fear")  # who is hurt or afraid at home may be so because of them
@@ -136,7 +137,10 @@ class Rail:
         if plain and plain == hit and plain[0] != "doubt":
             return self._listed(plain, segment.turn)
         await self._sense.ready(segment)
-        sensed = self._sense.hear(segment, hinted=hit is not None)
+        return self._weighed(hit, plain, self._sense.hear(segment, hinted=hit is not None), segment)
+
+    def _weighed(self, hit: _Found | None, plain: _Found | None, sensed: Sensed | None, segment: Segment) -> Verdict:
+        """What the first hit, one that nobody may take back, and the learned model amount to."""
         if plain and (sensed is None or (plain[0] != "doubt" and not sensed.sure)):
             return self._listed(plain, segment.turn)
         if sensed is None:  # with a hit, the model is all but certain that it is nothing
@@ -151,7 +155,7 @@ class Rail:
             return Verdict()
         return self._answered(kind, segment.turn, (), f"{kind}: {sensed.because}; somebody may be in danger")
 
-    def _plainest(self, found: Sequence[tuple[Kind, Hit]], segment: Segment) -> tuple[Kind, Hit] | None:
+    def _plainest(self, found: Sequence[_Found], segment: Segment) -> _Found | None:
         """The first hit that the model may not take back: of a certain list, or the phrase that is all that is said.
 
         A single word ("ambulance!") may be the answer to a riddle.
@@ -160,13 +164,13 @@ class Rail:
         spots = [(hit.start, hit.end) for _, hit in found if len(hit.words.split()) > 1]
         return found[0] if says_all(spots, segment.text) else certain
 
-    def _careful(self, hit: tuple[Kind, Hit] | None, segment: Segment) -> Verdict:
+    def _careful(self, hit: _Found | None, segment: Segment) -> Verdict:
         """A single word of a list, and nothing else said, is met as a doubt."""
         if hit is None or "doubt" not in self._kinds or not says_all([(hit[1].start, hit[1].end)], segment.text):
             return Verdict()
         return self._answered("doubt", segment.turn, (), f"{hit[0]}: a phrase of the list is all that is said")
 
-    def _listed(self, hit: tuple[Kind, Hit], turn: Turn) -> Verdict:
+    def _listed(self, hit: _Found, turn: Turn) -> Verdict:
         kind, where = hit
         spans = (Span(where.start, where.end, kind.upper()),)
         why = f"{kind}: a phrase of the list {self._kinds[kind].phrases}; somebody may be in danger"
