@@ -67,7 +67,8 @@ class Model:
             head: slice(int(end) - len(kinds), int(end))
             for (head, kinds), end in zip(self.kinds.items(), ends, strict=True)
         }
-        self._tables = [_table(file) for file in sorted(folder.glob("pieces-*.npz"))]
+        tables = [_table(file) for file in sorted(folder.glob("pieces-*.npz"))]
+        self._nets, self._table = len(tables), np.concatenate(tables, 1)  # side by side: one look-up for all networks
         self._session = _session(folder / "network.onnx")
         self._silence = self._silent()
         self._word = lru_cache(maxsize=_CACHED)(self._vector)
@@ -112,13 +113,14 @@ class Model:
 
     def _vector(self, key: str) -> Array:
         """The word for each network: the mean of its pieces'."""
-        numbers = pieces(key)
-        return np.stack([(rows[numbers] * scale[numbers, None]).mean(0) for rows, scale in self._tables])
+        mean: Array = self._table[pieces(key)].mean(0, dtype=np.float32)
+        return mean.reshape(self._nets, -1)
 
 
-def _table(file: Path) -> tuple[NDArray[np.int8], Array]:
+def _table(file: Path) -> NDArray[np.float16]:
     with np.load(file, allow_pickle=False) as kept:
-        return kept["rows"], kept["scale"]
+        table: NDArray[np.float16] = (kept["rows"] * kept["scale"][:, None]).astype(np.float16)
+    return table
 
 
 def _session(file: Path) -> ort.InferenceSession:
