@@ -1,5 +1,6 @@
 """A policy that is read in no time, and how to see that a process has ended."""
 
+import os
 import time
 from pathlib import Path
 
@@ -13,6 +14,16 @@ say: {sorry: {en: Sorry.}, fallback: {en: "Yes."}}
 rails:
   - {id: clamp, rail: clamp, why: Short answers., sentences: 2, tests: {passes: [{assistant: "One."}]}}
 """
+NEXT = SMALL.replace("version: 1", "version: 2").replace("sentences: 2", "sentences: 1")
+
+
+def written(tmp_path):
+    """A folder of policies that has it; it was not touched for a long time."""
+    folder = tmp_path / "policies"
+    (folder / "flows").mkdir(parents=True)
+    (folder / "small.yaml").write_text(SMALL)
+    os.utime(folder / "small.yaml", (1e9, 1e9))  # one who polls looks at times, in whole seconds
+    return folder
 
 
 def gone(pid):

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from house import asking, events_of, house, text_of
 from model import Model
-from small import SMALL, gone
+from small import NEXT, SMALL, gone, written
 
 from proxy import reload as reloads
 from proxy.config import Config, KeyEntry
@@ -23,16 +23,10 @@ from proxy.policy.load import load_policy
 from proxy.policy.model import Policy
 from proxy.reload import reload, reloading
 
-NEXT = SMALL.replace("version: 1", "version: 2").replace("sentences: 2", "sentences: 1")
-
 
 @pytest.fixture
 def folder(tmp_path):
-    folder = tmp_path / "policies"
-    (folder / "flows").mkdir(parents=True)
-    (folder / "small.yaml").write_text(SMALL)
-    os.utime(folder / "small.yaml", (1e9, 1e9))  # one who polls looks at times, in whole seconds
-    return folder
+    return written(tmp_path)
 
 
 @pytest.fixture

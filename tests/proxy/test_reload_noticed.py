@@ -9,23 +9,17 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
-from small import SMALL
+from small import NEXT, SMALL, written
 
 from proxy import reload as reloads
 from proxy.config import Config
 from proxy.policy.load import load_policy
 from proxy.reload import reloading
 
-NEXT = SMALL.replace("version: 1", "version: 2").replace("sentences: 2", "sentences: 1")
-
 
 @pytest.fixture
 def folder(tmp_path):
-    folder = tmp_path / "policies"
-    (folder / "flows").mkdir(parents=True)
-    (folder / "small.yaml").write_text(SMALL)
-    os.utime(folder / "small.yaml", (1e9, 1e9))  # one who polls looks at times, in whole seconds
-    return folder
+    return written(tmp_path)
 
 
 @pytest.fixture
