@@ -20,7 +20,8 @@ from rails._own import Own
 
 _INLINE = 1000  # characters
 _WINDOW = 240  # characters of an answer that are judged together: an invitation may come in instalments
-_NEAR = 0.9  # cosine from which on an example says something
+_NEAR = 0.9  # cosine from which on an example that trips says something
+_NEARER = 0.97  # ... one that passes: what is only like something harmless may be harm
 _SAME = 0.99  # ... at which two examples mean the same
 # What the other side says on any day.
 ANY_DAY: Mapping[Side, Mapping[str, tuple[str, ...]]] = {
@@ -194,8 +195,10 @@ class Sense:
         if not places:
             return 0.0, ""
         alike = known @ meaning
-        nearest = int(alike.argmax())
-        closeness = (float(alike[nearest]) - _NEAR) / (1 - _NEAR)
+        near = np.where(trips > 0, _NEAR, _NEARER)
+        each = (alike - near) / (1 - near)
+        nearest = int(each.argmax())
+        closeness = float(each[nearest])
         return (float(trips[nearest]) * _SAYS * closeness**2, places[nearest]) if closeness > 0 else (0.0, "")
 
 

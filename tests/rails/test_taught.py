@@ -95,6 +95,21 @@ def test_what_may_be_so_is_heard_but_not_for_sure(build, told, hinted, role, hea
     assert (sensed and (sensed.kind, sensed.sure)) == heard
 
 
+@pytest.mark.parametrize(
+    ("told", "trips", "text", "heard"),
+    [
+        ((0.3, 0.7, 0.0, 0.0), True, "it is dark", True),
+        ((0.3, 0.7, 0.0, 0.0), True, "it is dusk", True),  # like an example that trips
+        ((0.1, 0.9, 0.0, 0.0), False, "it is dark", False),
+        ((0.1, 0.9, 0.0, 0.0), False, "it is night", False),  # all but the same as one that passes
+        ((0.1, 0.9, 0.0, 0.0), False, "it is dusk", True),  # like one that passes: it may be danger all the same
+    ],
+)
+def test_an_example_that_passes_reaches_less_far(build, told, trips, text, heard):
+    sense, _ = build(*told, examples=[example("in the dark", trips)])
+    assert (sense.hear(said(text)) is not None) is heard
+
+
 async def test_a_long_text_is_read_beside_the_loop_and_a_short_one_when_it_is_asked_for(build):
     sense, model = build(1.0, 0.0, 0.0, 0.0)
     await sense.ready(said("hello"))
